@@ -1,0 +1,75 @@
+"""One training from the first word to the last: build, fit, save, judge, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nearfar.cli import _show as show
+from nearfar.evaluate import Scores, evaluate
+from nearfar.experiment import Experiment, Train
+from nearfar.files import replace_text
+from nearfar.model import load
+from nearfar.recipes import Recipe, build
+from nearfar.report import take_snapshot, write_report
+from nearfar.train import Run, fit, plan, precision
+
+
+@dataclass(frozen=True)
+class Session:
+    """A recipe, its settings and how to train it.
+
+    Attributes:
+        recipe: Which application.
+        settings: Arguments of its function.
+        train: The same for every recipe.
+        as_json: Print the figures for a machine; words go to standard error.
+    """
+
+    recipe: Recipe
+    settings: dict[str, Any]
+    train: Train
+    as_json: bool = False
+
+    def run(self) -> int:
+        """Train, or go on; then save the model, judge it and write the report."""
+        console = show.out(self.as_json)
+        run = Run(self.train.out or f"runs/{self.recipe.name}")
+        every = {"recipe": self.recipe.name, **self.settings, **asdict(self.train)}
+        experiment = build(self.recipe, self.settings, self.train.seed)
+        batch, steps = plan(experiment, self.train)
+        run.begin(every, fresh=self.train.fresh)
+        device = "cpu" if self.train.accelerator == "cpu" else self.train.accelerator
+        show.show_start(console, experiment, batch, steps, device, precision(self.train))
+        if experiment.skipped:
+            replace_text(run.folder / "skipped.txt", "\n".join(experiment.skipped.values()) + "\n")
+        outcome = fit(experiment, self.train, run, console)
+        experiment.model.cpu().eval()
+        experiment.model.save(run.model, recipe=self.recipe.name, settings=self.settings)
+        scores = self._judge(experiment, run) if outcome.finished else None
+        steps_next = show.next_steps(run, self.settings.get("path"))
+        take_snapshot(experiment, run, self.train, steps_next)
+        write_report(run)
+        if scores:
+            show.show_scores(console, scores)
+        show.show_end(console, run, outcome, steps_next)
+        if self.as_json:
+            last = run.lines()[-1]
+            show.print_json(
+                {
+                    "run": str(run.folder),
+                    "finished": outcome.finished,
+                    "metrics": last,
+                    "scores": scores.as_json() if scores else None,
+                }
+            )
+        return 0 if outcome.finished else 130
+
+    def _judge(self, experiment: Experiment, run: Run) -> Scores | None:
+        if experiment.probe is None:
+            return None
+        untrained = load(run.model, weights=run.untrained)
+        scores = evaluate(experiment.model, untrained, experiment.probe, progress=True)
+        replace_text(run.scores, json.dumps(scores.as_json(), indent=2) + "\n")
+        return scores

@@ -1,0 +1,93 @@
+"""What a person sees in the terminal; figures also as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nearfar.evaluate import Scores
+from nearfar.experiment import Experiment
+from nearfar.train import Outcome, Run
+
+
+def out(as_json: bool = False) -> Console:
+    """Where words go: standard error when standard output is for a machine."""
+    return Console(stderr=as_json, highlight=False, soft_wrap=True)
+
+
+def show_start(
+    console: Console, experiment: Experiment, batch: int, steps: int, device: str, precision: str
+) -> None:
+    """Before training: what was found, and what the game will be."""
+    negatives = 2 * batch - 2
+    parameters = sum(p.numel() for p in experiment.model.parameters())
+    console.print(
+        f"[bold]data[/]       {len(experiment.pairs):,} items"
+        + (f", {len(set(experiment.labels))} labels (for evaluation only)" if experiment.labels else "")
+    )
+    show_skipped(console, experiment.skipped)
+    console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
+    console.print(
+        f"[bold]game[/]       {steps:,} steps of {batch} pairs; {negatives} negatives a query, the "
+        f"report's one-way game has {batch - 1}: chance level log {batch} = {math.log(batch):.2f}"
+    )
+
+
+def show_skipped(console: Console, skipped: dict[str, str]) -> None:
+    """Name what could not be read."""
+    if skipped:
+        console.print(f"[yellow]skipped[/]    {len(skipped)} unreadable:")
+        for reason in list(skipped.values())[:5]:
+            console.print(f"           {reason}", markup=False)
+        if len(skipped) > 5:
+            console.print(f"           ... and {len(skipped) - 5} more (all in skipped.txt)")
+
+
+def show_scores(console: Console, scores: Scores) -> None:
+    """The table: learned beside untrained beside raw."""
+    table = Table(title=f"{scores.queries:,} held-out items, {scores.classes} classes")
+    table.add_column("features")
+    for column in (f"kNN (k = {scores.k})", "linear probe", "5 labels a class"):
+        table.add_column(column, justify="right")
+    for name, row in scores.rows.items():
+        few = "" if row.five_labels is None else f"{row.five_labels:.3f}"
+        table.add_row(name, f"{row.knn:.3f}", f"{row.linear:.3f}", few)
+    table.caption = f"always the commonest class: {scores.chance:.3f}"
+    console.print(table)
+
+
+def show_end(console: Console, run: Run, outcome: Outcome, next_commands: list[str]) -> None:
+    """Where things lie and what to type next."""
+    if not outcome.finished:
+        console.print(
+            f"Stopped and saved after step {outcome.step:,} of {outcome.steps:,}. "
+            "The same command goes on from there."
+        )
+    console.print(f"[bold]model[/]   {run.model}", soft_wrap=True)
+    if run.report.is_file():
+        console.print(f"[bold]report[/]  {run.report}")
+    console.print("[bold]next[/]")
+    for line in next_commands:
+        console.print(f"  {line}", markup=False)
+
+
+def next_steps(run: Run, path: str | None) -> list[str]:
+    """Commands that make sense after a training."""
+    folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "FOLDER"
+    vectors = shlex.quote(str(Path(run.folder) / "vectors.parquet"))
+    return [
+        f"nearfar embed {folder} {data} --out {vectors}",
+        f"nearfar search {folder} QUERY.jpg --gallery {data}",
+        f"nearfar evaluate {folder} {data}",
+    ]
+
+
+def print_json(values: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(values, indent=2))

@@ -1,0 +1,52 @@
+"""Find the nearest pictures: nearfar search RUN QUERY.jpg"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def search(run: str, query: str, gallery: str | None = None, k: int = 10, json: bool = False) -> int:
+    """Print the pictures that lie nearest to a query.
+
+    Args:
+        run: A run folder.
+        query: A picture.
+        gallery: Folder to search; by default the one that the run learned from.
+        k: How many to print.
+        json: Print them as JSON.
+    """
+    from nearfar.cli import _show as show
+    from nearfar.cli._gather import readable
+    from nearfar.embed import nearest
+    from nearfar.errors import NearfarError
+    from nearfar.model import load
+    from nearfar.train import Run
+
+    if k < 1:
+        raise NearfarError(f"k={k}: wanted 1 or more.")
+    model = load(run)
+    where = gallery or Run(run).settings().get("path")
+    if where is None:
+        raise NearfarError("This run learned from no folder; name one with --gallery FOLDER.")
+    vector = model.embed([query])
+    found = readable(model, where)
+    similarity, rows = nearest(model.embed(found.pixels, progress=True), vector, k)
+    hits = [
+        {"name": found.names[row], "similarity": round(float(value), 4)}
+        for value, row in zip(similarity[0], rows[0], strict=True)
+    ]
+    console = show.out(json)
+    show.show_skipped(console, found.skipped)
+    if json:
+        show.print_json({"query": query, "gallery": where, "nearest": hits})
+    else:
+        for hit in hits:
+            console.print(f"{hit['similarity']:.3f}  {hit['name']}", markup=False)
+    return 0
+
+
+def command(words: Sequence[str]) -> int:
+    """``nearfar search``."""
+    from nearfar.cli._parse import call
+
+    return call(search, "nearfar search", words)

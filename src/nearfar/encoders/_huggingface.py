@@ -1,0 +1,71 @@
+"""Any vision model of Hugging Face as an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from nearfar.encoders._encoder import Encoder
+from nearfar.errors import NearfarError
+
+
+class HuggingFace(Encoder):
+    """A vision backbone built from its Hugging Face configuration.
+
+    Args:
+        config: The model's configuration as plain JSON (``model_type`` names the architecture).
+
+    Shapes:
+        (N, channels, H, W) -> (N, dim): the pooled output where the model has one, otherwise the
+        mean over positions of the last hidden state.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        kind = config["model_type"]
+        rest = {key: value for key, value in config.items() if key != "model_type"}
+        self.settings = {"config": config}
+        self.model = AutoModel.from_config(AutoConfig.for_model(kind, **rest))
+        self.dim = _width(self.model.config)
+
+    @classmethod
+    def load(cls, name: str, *, weights: bool) -> HuggingFace:
+        """Build from a model's name on the hub or from a local folder.
+
+        Args:
+            name: ``microsoft/resnet-18``, or a folder with ``config.json``.
+            weights: Start from the trained weights; otherwise only the architecture is taken.
+
+        Raises:
+            NearfarError: There is no such model, or it cannot be reached.
+        """
+        from transformers import AutoConfig, AutoModel
+
+        try:
+            encoder = cls(AutoConfig.from_pretrained(name).to_dict())
+            if weights:
+                encoder.model.load_state_dict(AutoModel.from_pretrained(name).state_dict())
+        except (OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise NearfarError(
+                f"encoder={name!r} could not be loaded: {reason} Wanted: 'resnet', the name of a "
+                "vision model on the Hugging Face hub, or a folder that holds its config.json "
+                "(and model.safetensors for its weights)."
+            ) from error
+        return encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.model(pixel_values=x)
+        pooled: Tensor | None = getattr(out, "pooler_output", None)
+        if pooled is not None:
+            return pooled.flatten(1)
+        hidden: Tensor = out.last_hidden_state
+        return hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)
+
+
+def _width(config: Any) -> int:
+    sizes = getattr(config, "hidden_sizes", None)
+    return int(sizes[-1] if sizes else config.hidden_size)

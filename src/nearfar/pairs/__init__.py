@@ -1,0 +1,22 @@
+"""What belongs together: reading data, drawing pairs of views, and the order of batches."""
+
+from nearfar.pairs._folder import ImageFolder, find_images
+from nearfar.pairs._order import batch_rows, seeded
+from nearfar.pairs._pairs import Batch, Pairs
+from nearfar.pairs._picture_pairs import PicturePairs
+from nearfar.pairs._reader import ImageReader, Reader
+from nearfar.pairs._views import crooked_views, simclr_views
+
+__all__ = [
+    "Batch",
+    "ImageFolder",
+    "ImageReader",
+    "Pairs",
+    "PicturePairs",
+    "Reader",
+    "batch_rows",
+    "crooked_views",
+    "find_images",
+    "seeded",
+    "simclr_views",
+]

@@ -1,0 +1,118 @@
+"""A folder of pictures, read once into memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from nearfar.errors import NearfarError
+from nearfar.pairs._reader import ImageReader
+
+_SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """Every picture file below a folder, sorted; a file stands for itself.
+
+    Raises:
+        NearfarError: Nothing is there, or no file has a picture's ending.
+    """
+    root = Path(path)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise NearfarError(f"path={str(path)!r}: there is no such folder. Wanted a folder of pictures.")
+    files = sorted(
+        file for file in root.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()
+    )
+    if not files:
+        raise NearfarError(
+            f"path={str(path)!r}: no pictures in this folder or below it. Wanted files that end in "
+            f"{', '.join(sorted(_SUFFIXES))}."
+        )
+    return files
+
+
+class ImageFolder:
+    """Readable pictures of a folder, decoded once; unreadable ones are skipped and named.
+
+    Args:
+        path: A folder; sub-folders are searched too.
+        size: Side of what the encoder will see; None takes the pictures' own, between 32 and 64.
+        detail: Keep up to this many times ``size``, so that random crops stay sharp.
+
+    Attributes:
+        files: The pictures that could be read.
+        pixels: (N, 3, S, S) uint8; S is ``size``, or more where the pictures have it.
+        labels: Name of the first-level sub-folder of each, or None where there are no two of them.
+        skipped: What could not be read, each with the reason.
+        reader: The `ImageReader` for ``size``.
+
+    Raises:
+        NearfarError: No folder, no pictures, or not one that can be read.
+    """
+
+    def __init__(self, path: str | Path, size: int | None = None, *, detail: int = 2) -> None:
+        root, found = Path(path), find_images(path)
+        side = _shorter_side(found)
+        self.reader = ImageReader(size or min(64, max(32, side // 8 * 8)))
+        stored = min(detail * self.reader.size, max(self.reader.size, side))
+        self.skipped: dict[str, str] = {}
+        self.files: list[Path] = []
+        pixels: list[Tensor] = []
+        for file, outcome in zip(found, _read(self.reader, found, stored), strict=True):
+            if isinstance(outcome, NearfarError):
+                self.skipped[str(file.relative_to(root) if file != root else file)] = str(outcome)
+            else:
+                self.files.append(file)
+                pixels.append(outcome)
+        if not pixels:
+            raise NearfarError(
+                f"path={str(path)!r}: none of its {len(found)} picture files can be read; the "
+                f"first: {next(iter(self.skipped.values()))}"
+            )
+        self.pixels = torch.stack(pixels)
+        self.names = [str(file.relative_to(root) if file != root else file) for file in self.files]
+        labels = [Path(name).parts[0] for name in self.names]
+        nested = all(len(Path(name).parts) > 1 for name in self.names)
+        self.labels = labels if nested and len(set(labels)) > 1 else None
+
+    @property
+    def ids(self) -> Tensor:
+        """(N,) equal for pictures whose pixels are the same: they are never negatives."""
+        seen: dict[bytes, int] = {}
+        keys = [hashlib.blake2b(picture.numpy().tobytes()).digest() for picture in self.pixels]
+        return torch.tensor([seen.setdefault(key, len(seen)) for key in keys])
+
+
+def _shorter_side(files: Sequence[Path], sample: int = 200) -> int:
+    from PIL import Image
+
+    sides = []
+    for file in files[:: max(1, len(files) // sample)]:
+        try:
+            with Image.open(file) as picture:
+                sides.append(min(picture.size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+    return int(median(sides)) if sides else 32
+
+
+def _read(reader: ImageReader, files: Sequence[Path], side: int) -> list[Tensor | NearfarError]:
+    def read(file: Path) -> Tensor | NearfarError:
+        try:
+            return reader.read_one(file, side)
+        except NearfarError as error:
+            return error
+
+    # Pillow lets go of the interpreter lock while it decodes.
+    with ThreadPoolExecutor() as pool:
+        outcomes = pool.map(read, files)
+        return list(track(outcomes, "Reading pictures", len(files), transient=True))

@@ -1,0 +1,51 @@
+"""Random views of a batch of pictures, by kornia, on the device where the batch is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Views = Callable[[Tensor], Tensor]
+
+
+def simclr_views(size: int, *, rotate: float = 0.0, crop: float = 0.2, colour: float = 0.4) -> Views:
+    """SimCLR's set: random resized crop, flip, colour jitter, grey, blur (Chen et al. 2020, app. A).
+
+    Args:
+        size: Side of the views.
+        rotate: Largest rotation in degrees, either way; 0 for none.
+        crop: Smallest share of the picture's area that a crop keeps.
+        colour: Strength of brightness, contrast and saturation changes; a quarter of it for hue.
+
+    Returns:
+        A function from (N, 3, H, W) floats in 0..1 to (N, 3, size, size); each row draws its own.
+    """
+    from kornia import augmentation as k
+
+    steps = [
+        k.RandomResizedCrop((size, size), scale=(crop, 1.0), cropping_mode="resample"),
+        k.RandomHorizontalFlip(),
+        k.ColorJiggle(colour, colour, colour, colour / 4, p=0.8),
+        k.RandomGrayscale(p=0.2),
+        k.RandomGaussianBlur((3, 3), (0.1, 1.5), p=0.5),
+    ]
+    if rotate:
+        steps.insert(0, k.RandomRotation(rotate, p=1.0))
+    return k.ImageSequential(*steps)  # type: ignore[no-any-return]
+
+
+def crooked_views(
+    rotate: float = 45.0, shift: float = 0.2, scale: float = 0.25
+) -> Views:
+    """Random rotation, shift and scale: the same thing seen crookedly.
+
+    Args:
+        rotate: Largest rotation in degrees, either way.
+        shift: Largest shift as a share of the side.
+        scale: Largest relative change of size.
+    """
+    from kornia import augmentation as k
+
+    affine = k.RandomAffine(rotate, (shift, shift), (1 - scale, 1 + scale), p=1.0)
+    return affine  # type: ignore[no-any-return]

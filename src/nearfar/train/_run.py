@@ -1,0 +1,113 @@
+"""The run folder: settings, checkpoints, metrics. The same folder again resumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nearfar.errors import NearfarError
+from nearfar.files import replace_text
+
+# What may differ when a run goes on: where and how often it writes, not what it learns.
+_FREE = frozenset({"out", "fresh", "checkpoint_seconds"})
+
+
+class Run:
+    """A folder that holds one run.
+
+    Args:
+        folder: Where it lies, or will.
+
+    Attributes:
+        config: ``config.yaml``: the recipe and every setting.
+        metrics: ``metrics.jsonl``: one line per look at the training.
+        checkpoint: ``checkpoints/last.ckpt``: what a resume needs.
+        untrained: ``checkpoints/untrained.safetensors``: the encoder before its first step.
+        model: ``model/``: the finished model.
+        report: ``report.html``.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.yaml"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.scores = self.folder / "scores.json"
+        self.checkpoint = self.folder / "checkpoints" / "last.ckpt"
+        self.untrained = self.folder / "checkpoints" / "untrained.safetensors"
+        self.model = self.folder / "model"
+        self.report = self.folder / "report.html"
+
+    def begin(self, settings: dict[str, Any], *, fresh: bool) -> None:
+        """Open the folder for these settings: a new run, or the same one again.
+
+        Args:
+            settings: Plain values; ``recipe`` names the recipe.
+            fresh: Delete a run that is there.
+
+        Raises:
+            NearfarError: The folder holds another recipe's run, other settings, or no run at all
+                but other files.
+        """
+        if fresh and self.config.is_file():
+            shutil.rmtree(self.folder)
+        if self.config.is_file():
+            self._compare(self.settings(), settings)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise NearfarError(
+                f"out={str(self.folder)!r} holds files but no run of nearfar's. Wanted a new or "
+                "empty folder, or the folder of the run to go on with."
+            )
+        replace_text(self.config, yaml.safe_dump(settings, sort_keys=False))
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that the run began with.
+
+        Raises:
+            NearfarError: The folder holds no run.
+        """
+        if not self.config.is_file():
+            raise NearfarError(
+                f"run={str(self.folder)!r} is not a run folder (no config.yaml). Wanted a folder "
+                "that `nearfar train` wrote."
+            )
+        loaded: dict[str, Any] = yaml.safe_load(self.config.read_text())
+        return loaded
+
+    def _compare(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        where = f"The run in {str(self.folder)!r}"
+        if old.get("recipe") != new["recipe"]:
+            raise NearfarError(
+                f"{where} is of the recipe {old.get('recipe')!r}, not {new['recipe']!r}. "
+                "Name another folder with --out, or start over in this one with --fresh."
+            )
+        changed = [
+            f"{name}: {old.get(name)!r} then, {new.get(name)!r} now"
+            for name in sorted(old.keys() | new.keys())
+            if name not in _FREE and old.get(name) != new.get(name)
+        ]
+        if changed:
+            raise NearfarError(
+                f"{where} began with other settings ({'; '.join(changed)}). Go on with the old "
+                "ones, name another folder with --out, or start over with --fresh."
+            )
+
+    def lines(self) -> list[dict[str, float]]:
+        """All metrics; a line that a crash cut off is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = []
+        for text in self.metrics.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Drop the metrics that a resume from ``step`` will write again."""
+        kept = [line for line in self.lines() if line["step"] <= step]
+        replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
