@@ -59,7 +59,9 @@ class Scores:
         return asdict(self)
 
 
-def evaluate(model: Model, untrained: Model | None, probe: Probe, *, progress: bool = False) -> Scores:
+def evaluate(
+    model: Model, untrained: Model | None, probe: Probe, *, progress: bool = False
+) -> Scores:
     """Score a model on labelled data.
 
     Args:
@@ -105,8 +107,8 @@ def evaluate(model: Model, untrained: Model | None, probe: Probe, *, progress: b
 
 
 def neighbours_for(gallery: int) -> int:
-    """Neighbours that vote: a fiftieth of the gallery, 5 to 200 (the usual 200 at 10,000)."""
-    return min(gallery, max(5, min(200, gallery // 50)))
+    """Neighbours that vote: the usual 200 from 10,000 items on, 5 in a small gallery."""
+    return min(gallery, 5 if gallery < 2000 else min(200, gallery // 50))
 
 
 def knn(
@@ -132,9 +134,7 @@ def linear_probe(
         a, b, a_labels, b_labels = train_test_split(
             gallery, list(labels), test_size=0.2, stratify=labels, random_state=0
         )
-        strength = max(
-            (0.001, 0.01, 0.1), key=lambda c: _logistic(a, a_labels, b, b_labels, c)
-        )
+        strength = max((0.001, 0.01, 0.1), key=lambda c: _logistic(a, a_labels, b, b_labels, c))
     return _logistic(gallery, labels, queries, targets, strength)
 
 

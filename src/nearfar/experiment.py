@@ -68,7 +68,7 @@ class Train:
     Args:
         out: The run's folder; the same folder again resumes.
         steps: Optimiser steps; the recipe knows a good number.
-        batch_size: Items a step; 256, or all of the data where it holds fewer.
+        batch_size: Items a step; 128, or all of the data where it holds fewer.
         lr: Highest learning rate.
         weight_decay: On weight matrices only, not on biases and norms.
         optimizer: adamw, sgd (momentum 0.9) or lars (for batches of thousands).
@@ -84,7 +84,7 @@ class Train:
     out: str | None = None
     steps: int | None = None
     batch_size: int | None = None
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     weight_decay: float = 1e-4
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     warmup: float = 0.1
@@ -101,7 +101,9 @@ class Train:
             if value is not None and value < 1:
                 raise NearfarError(f"{name}={value}: wanted a positive whole number.")
         if not 0 <= self.warmup < 1:
-            raise NearfarError(f"warmup={self.warmup}: wanted a share of the steps, 0 <= warmup < 1.")
+            raise NearfarError(
+                f"warmup={self.warmup}: wanted a share of the steps, 0 <= warmup < 1."
+            )
         if self.lr <= 0:
             raise NearfarError(f"lr={self.lr}: wanted a positive learning rate.")
 

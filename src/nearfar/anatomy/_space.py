@@ -48,4 +48,5 @@ def effective_rank(vectors: Tensor) -> Tensor:
     """
     values = torch.linalg.svdvals(vectors - vectors.mean(0))
     shares = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return torch.special.entr(shares).sum().exp()
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()

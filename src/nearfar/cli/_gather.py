@@ -39,5 +39,5 @@ def readable(model: Model, path: str) -> Found:
     if not isinstance(model.reader, ImageReader):
         raise NearfarError(f"This model reads {type(model.reader).__name__} inputs, not pictures.")
     folder = ImageFolder(path, model.reader.size, detail=1)
-    pixels = folder.pixels.permute(0, 2, 3, 1).numpy()
+    pixels = list(folder.pixels.permute(0, 2, 3, 1).numpy())
     return Found(folder.names, pixels, folder.labels, folder.skipped)

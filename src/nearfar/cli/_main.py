@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = words
     if name not in known:
         hint = did_you_mean(name, known)
-        print(f"nearfar: there is no command {name!r}.{hint}\n\n{_overview(known)}", file=sys.stderr)
+        print(
+            f"nearfar: there is no command {name!r}.{hint}\n\n{_overview(known)}", file=sys.stderr
+        )
         return 2
     try:
         result: int = importlib.import_module(f"nearfar.cli.{name}").command(rest)

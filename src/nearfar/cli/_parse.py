@@ -15,14 +15,15 @@ from nearfar.errors import did_you_mean
 class Parser(ArgumentParser):
     """A parser whose errors suggest what was meant."""
 
-    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
-        """A yes-or-no flag may stand alone: ``--fresh`` is ``--fresh true``."""
-        words, switches = list(args or ()), self._switches()
+    def read(self, given: Sequence[str]) -> dict[str, Any]:
+        """Parse words; a yes-or-no flag may stand alone: ``--fresh`` is ``--fresh true``."""
+        words, switches = list(given), self._switches()
         for place, word in enumerate(words):
             after = words[place + 1 : place + 2]
             if word in switches and after not in (["true"], ["false"]):
                 words[place] = f"{word}=true"
-        return super().parse_args(words, *rest, **more)
+        values: dict[str, Any] = self.parse_args(words).as_dict()
+        return values
 
     def _switches(self) -> set[str]:
         switches = [a for a in self._actions if getattr(a, "_typehint", None) is bool]
@@ -46,15 +47,16 @@ def parser(prog: str, *functions: Callable[..., Any]) -> Parser:
     """A parser whose flags are the functions' parameters; those without a default come by place."""
     made = Parser(prog=prog, description=_summary(functions[0]))
     for function in functions:
-        add = made.add_class_arguments if isinstance(function, type) else made.add_function_arguments
+        add = (
+            made.add_class_arguments if isinstance(function, type) else made.add_function_arguments
+        )
         add(function, as_positional=not isinstance(function, type), as_group=True)
     return made
 
 
 def call(function: Callable[..., int], prog: str, words: Sequence[str]) -> int:
     """Parse the words by the function's signature and call it."""
-    settings = parser(prog, function).parse_args(list(words)).as_dict()
-    return function(**settings)
+    return function(**parser(prog, function).read(words))
 
 
 def _summary(function: Callable[..., Any]) -> str:

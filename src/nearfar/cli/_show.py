@@ -29,7 +29,11 @@ def show_start(
     parameters = sum(p.numel() for p in experiment.model.parameters())
     console.print(
         f"[bold]data[/]       {len(experiment.pairs):,} items"
-        + (f", {len(set(experiment.labels))} labels (for evaluation only)" if experiment.labels else "")
+        + (
+            f", {len(set(experiment.labels))} labels (for evaluation only)"
+            if experiment.labels
+            else ""
+        )
     )
     show_skipped(console, experiment.skipped)
     console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")

@@ -39,7 +39,9 @@ def evaluate(run: str, path: str, test: str | None = None, json: bool = False) -
         show.show_skipped(console, queries.skipped)
         if gallery.labels is None or queries.labels is None:
             bad = path if gallery.labels is None else test
-            raise NearfarError(f"{bad!r} has no labels; wanted two or more sub-folders of pictures.")
+            raise NearfarError(
+                f"{bad!r} has no labels; wanted two or more sub-folders of pictures."
+            )
         probe = Probe(
             gallery=gallery.pixels,
             gallery_labels=gallery.labels,

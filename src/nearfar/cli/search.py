@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def search(run: str, query: str, gallery: str | None = None, k: int = 10, json: bool = False) -> int:
+def search(
+    run: str, query: str, gallery: str | None = None, k: int = 10, json: bool = False
+) -> int:
     """Print the pictures that lie nearest to a query.
 
     Args:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-
 from nearfar.recipes import Recipe, find, recipes
 
 
@@ -32,8 +31,7 @@ def _train(recipe: Recipe, words: Sequence[str]) -> int:
     parse.add_argument("--json", action="store_true", help="Print the figures as JSON.")
     parse.add_argument("--config", action="config", help="Settings from a run's config.yaml.")
     parse.add_argument("--recipe", default=recipe.name, choices=[recipe.name], help=SUPPRESS)
-    values: dict[str, Any] = parse.parse_args(list(words)).as_dict()
+    values = parse.read(words)
     settings = {name: values[name] for name in inspect.signature(function).parameters}
     train = Train(**{field.name: values[field.name] for field in fields(Train)})
     return Session(recipe, settings, train, as_json=values["json"]).run()
-

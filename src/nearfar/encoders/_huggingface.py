@@ -28,7 +28,9 @@ class HuggingFace(Encoder):
         kind = config["model_type"]
         rest = {key: value for key, value in config.items() if key != "model_type"}
         self.settings = {"config": config}
-        self.model = AutoModel.from_config(AutoConfig.for_model(kind, **rest))
+        self.model = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.for_model(kind, **rest)
+        )
         self.dim = _width(self.model.config)
 
     @classmethod

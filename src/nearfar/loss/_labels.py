@@ -26,4 +26,6 @@ def against_itself(
     negative = allowed & ~positive & ~own
     check.has_negative(negative)
     weights = positive / positive.sum(1, keepdim=True).clamp_min(1)
-    return contrast(scores, weights.to(scores.dtype), negative if decoupled else negative | positive)
+    return contrast(
+        scores, weights.to(scores.dtype), negative if decoupled else negative | positive
+    )

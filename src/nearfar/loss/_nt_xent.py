@@ -43,7 +43,9 @@ class NTXentLoss(nn.Module):
         self.decoupled = decoupled
         self.reduction: Reduction = reduction
 
-    def forward(self, z0: Tensor, z1: Tensor, *more_views: Tensor, ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, z0: Tensor, z1: Tensor, *more_views: Tensor, ids: Tensor | None = None
+    ) -> Tensor:
         """The loss of a batch.
 
         Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from nearfar.errors import NearfarError
 from nearfar.pairs._reader import ImageReader
 
-_SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .png .tif .tiff .webp".split())
+_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 
 
 def find_images(path: str | Path) -> list[Path]:
@@ -28,7 +28,9 @@ def find_images(path: str | Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise NearfarError(f"path={str(path)!r}: there is no such folder. Wanted a folder of pictures.")
+        raise NearfarError(
+            f"path={str(path)!r}: there is no such folder. Wanted a folder of pictures."
+        )
     files = sorted(
         file for file in root.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()
     )

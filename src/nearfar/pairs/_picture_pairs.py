@@ -39,9 +39,10 @@ class PicturePairs:
         self.pixels, self.views, self.reader = pixels, views, reader
         self._names = list(names)
         self.ids = torch.arange(len(pixels)) if ids is None else ids
-        if len(self.ids.unique()) < 2:
+        different = len(set(self.ids.tolist()))
+        if different < 2:
             raise NearfarError(
-                f"The data hold {len(pixels)} picture(s), {len(self.ids.unique())} of them "
+                f"The data hold {len(pixels)} picture(s), {different} of them "
                 "different. Wanted at least 2: every query needs a negative to be told from."
             )
         self.fingerprint = _fingerprint(pixels, self._names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Reader(ABC):
     @abstractmethod
     def raw(self, inputs: Sequence[Any]) -> NDArray[np.float32]:
         """(N, d) features without any encoder: the baseline that every evaluation prints."""
+
+    def pictures(self, inputs: Sequence[Any]) -> Tensor | None:
+        """(N, H, W, 3) uint8, how inputs look to a person; None where they have no look."""
+        return None
 
 
 class ImageReader(Reader):
@@ -99,6 +103,10 @@ class ImageReader(Reader):
         small: NDArray[np.float32] = functional.adaptive_avg_pool2d(x, min(16, self.size)).numpy()
         return small.reshape(len(small), -1)
 
+    def pictures(self, inputs: Sequence[Any]) -> Tensor:
+        """(N, size, size, 3) uint8: what the encoder sees."""
+        return self.read(inputs).permute(0, 2, 3, 1)
+
 
 def _is_array(item: Any) -> bool:
     return isinstance(item, np.ndarray | Tensor)
@@ -126,8 +134,3 @@ def _eight_bit(picture: Any) -> Any:
     grey = np.asarray(picture, dtype=np.float64)
     top = 65535.0 if picture.mode.startswith("I") else max(float(grey.max()), 1e-12)
     return Image.fromarray((grey.clip(0, top) / top * 255).round().astype(np.uint8))
-
-
-def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    """Consecutive slices of at most ``size`` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))

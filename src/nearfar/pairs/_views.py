@@ -9,7 +9,9 @@ from torch import Tensor
 Views = Callable[[Tensor], Tensor]
 
 
-def simclr_views(size: int, *, rotate: float = 0.0, crop: float = 0.2, colour: float = 0.4) -> Views:
+def simclr_views(
+    size: int, *, rotate: float = 0.0, crop: float = 0.2, colour: float = 0.4
+) -> Views:
     """SimCLR's set: random resized crop, flip, colour jitter, grey, blur (Chen et al. 2020, app. A).
 
     Args:
@@ -32,12 +34,11 @@ def simclr_views(size: int, *, rotate: float = 0.0, crop: float = 0.2, colour: f
     ]
     if rotate:
         steps.insert(0, k.RandomRotation(rotate, p=1.0))
-    return k.ImageSequential(*steps)  # type: ignore[no-any-return]
+    views: Views = k.ImageSequential(*steps)
+    return views
 
 
-def crooked_views(
-    rotate: float = 45.0, shift: float = 0.2, scale: float = 0.25
-) -> Views:
+def crooked_views(rotate: float = 45.0, shift: float = 0.2, scale: float = 0.25) -> Views:
     """Random rotation, shift and scale: the same thing seen crookedly.
 
     Args:
@@ -47,5 +48,5 @@ def crooked_views(
     """
     from kornia import augmentation as k
 
-    affine = k.RandomAffine(rotate, (shift, shift), (1 - scale, 1 + scale), p=1.0)
-    return affine  # type: ignore[no-any-return]
+    views: Views = k.RandomAffine(rotate, (shift, shift), (1 - scale, 1 + scale), p=1.0)
+    return views

@@ -1,4 +1,4 @@
-"""One recipe, one file, one paragraph. This room finds them; it does not import them to list them."""
+"""One recipe, one file, one paragraph. This room finds them, without importing them."""
 
 from nearfar.recipes._find import Recipe, build, find, recipes
 

@@ -59,7 +59,7 @@ class Recipe:
 
 
 def recipes() -> dict[str, Recipe]:
-    """All recipes by name: nearfar's own, and those of packages with a ``nearfar.recipes`` entry."""
+    """All recipes by name: nearfar's own, and packages' with a ``nearfar.recipes`` entry."""
     files = [file for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")]
     found = {file.stem: Recipe(file.stem, file) for file in sorted(files)}
     for entry in entry_points(group="nearfar.recipes"):

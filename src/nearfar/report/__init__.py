@@ -1,4 +1,6 @@
-"""One page a run, which opens offline."""
-from typing import Any
-def take_snapshot(*a: Any) -> None: return None
-def write_report(*a: Any) -> None: return None
+"""One page a run, which opens offline, written from the run folder alone."""
+
+from nearfar.report._page import write_report
+from nearfar.report._snapshot import Snapshot, take_snapshot
+
+__all__ = ["Snapshot", "take_snapshot", "write_report"]

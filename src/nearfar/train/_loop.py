@@ -63,7 +63,9 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     """
     batch_size, steps = plan(experiment, train)
     fabric = Fabric(
-        accelerator=train.accelerator, devices=1, precision=precision(train)  # type: ignore[arg-type]
+        accelerator=train.accelerator,
+        devices=1,
+        precision=precision(train),  # type: ignore[arg-type]
     )
     learner = _Learner(experiment)
     optimizer = optimiser([learner], train)
@@ -149,11 +151,11 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
     if train.batch_size is not None and train.batch_size > items:
         raise NearfarError(
             f"batch_size={train.batch_size} is larger than the data, which hold {items} items. "
-            f"Wanted at most {items}; leave it out for min(256, {items})."
+            f"Wanted at most {items}; leave it out for min(128, {items})."
         )
     if train.batch_size == 1:
         raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
-    return train.batch_size or min(256, items), train.steps or experiment.steps
+    return train.batch_size or min(128, items), train.steps or experiment.steps
 
 
 def precision(train: Train) -> str:
@@ -201,6 +203,6 @@ def _save(fabric: Fabric, state: dict[str, Any], path: Path, step: int) -> None:
         draft.unlink(missing_ok=True)
         good = "The last good checkpoint stays" if path.is_file() else "There is none before it"
         raise NearfarError(
-            f"The checkpoint of step {step} could not be written to {str(path)!r}: {error}. {good}. "
-            "Free some space and give the same command again to go on."
+            f"The checkpoint of step {step} could not be written to {str(path)!r}: {error}. "
+            f"{good}. Free some space and give the same command again to go on."
         ) from error

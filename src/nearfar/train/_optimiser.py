@@ -30,7 +30,7 @@ def optimiser(modules: list[nn.Module], train: Train) -> torch.optim.Optimizer:
             "optimizer='lars' comes from the package pytorch-optimizer, which is not installed: "
             "pip install 'nearfar[lars]'"
         ) from error
-    return LARS(groups, lr=train.lr, momentum=0.9)  # type: ignore[no-any-return]
+    return LARS(groups, lr=train.lr, momentum=0.9)
 
 
 def learning_rate(train: Train, step: int, steps: int) -> float:

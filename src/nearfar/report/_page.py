@@ -1,0 +1,95 @@
+"""From a run folder to report.html."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+from nearfar.files import replace_text
+from nearfar.report import _figures, _words
+from nearfar.report._game import neighbours, play
+from nearfar.report._snapshot import Snapshot
+from nearfar.train import Run
+
+
+def write_report(run: Run) -> None:
+    """Write ``report.html`` from the run folder; no data, no model and no network are needed.
+
+    Raises:
+        NearfarError: The folder holds no run, or one that has nothing to show yet.
+    """
+    settings = run.settings()
+    snapshot, lines = Snapshot.load(run), run.lines()
+    scores = json.loads(run.scores.read_text()) if run.scores.is_file() else None
+    game = play(snapshot)
+    labels = [str(label) for label in snapshot.labels]
+    figures = {
+        "fig-loss": _figures.loss(lines),
+        "fig-similarity": _figures.similarity(game),
+        "fig-geometry": _figures.geometry(lines),
+        "fig-information": _figures.information(lines),
+        "fig-temperature": _figures.temperature(lines),
+        "fig-forces": _figures.forces(lines),
+        "fig-map": _figures.space_map(snapshot.vectors, labels),
+    }
+    judgement, good = _words.judgement(scores)
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = pages.get_template("page.html.jinja").render(
+        title=f"{settings['recipe']}: {run.folder}",
+        verdict=_words.verdict(lines),
+        judgement=judgement,
+        good=good,
+        scores=scores,
+        game=game,
+        saturation=_words.saturation(lines),
+        figures={name: _script(json.loads(figure.to_json())) for name, figure in figures.items()},
+        neighbours=neighbours(snapshot),
+        names=[str(name) for name in snapshot.names],
+        labels=labels,
+        sprite=_sprite(snapshot.pictures),
+        columns=_COLUMNS,
+        items=_script(
+            [f"{name}  {label}" for name, label in zip(snapshot.names, labels, strict=True)]
+        ),
+        settings=settings,
+        commands=[str(command) for command in snapshot.commands],
+        # The script is plotly's own; "</script" cannot stand in it by construction.
+        plotly=Markup(get_plotlyjs()),
+    )
+    replace_text(run.report, page)
+
+
+_COLUMNS = 40
+
+
+def _sprite(pictures: NDArray[np.uint8]) -> str | None:
+    """All thumbnails side by side in one PNG, as a data address."""
+    if pictures.ndim != 4:
+        return None
+    from PIL import Image
+
+    side = pictures.shape[1]
+    grid = np.zeros((-(-len(pictures) // _COLUMNS) * side, _COLUMNS * side, 3), np.uint8)
+    for row, picture in enumerate(pictures):
+        top, left = divmod(row, _COLUMNS)
+        grid[top * side : (top + 1) * side, left * side : (left + 1) * side] = picture
+    buffer = io.BytesIO()
+    Image.fromarray(grid).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _script(value: Any) -> Markup:
+    """JSON that may stand inside a script element, whatever names it holds."""
+    text = json.dumps(value)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
