@@ -4,7 +4,7 @@ Example:
     >>> import torch, nearfar
     >>> query, key = torch.eye(4), torch.eye(4)
     >>> round(nearfar.info_nce(query, key, temperature=0.5).item(), 4)
-    0.3407
+    0.3408
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import inspect
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 from nearfar.recipes import Recipe, find, recipes
 

@@ -13,7 +13,7 @@ Example:
 
     >>> import torch
     >>> round(info_nce(torch.eye(4), torch.eye(4), temperature=0.5).item(), 4)
-    0.3407
+    0.3408
 """
 
 from nearfar.loss._check import checks

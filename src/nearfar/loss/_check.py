@@ -105,11 +105,13 @@ def integer_ids(name: str, ids: Tensor, rows: int) -> None:
         )
 
 
-def has_negative(candidates: Tensor) -> None:
-    """Every query (N, M) has something to be told from."""
-    if candidates.shape[1] == 0 or (readable(candidates) and not bool(candidates.any(1).all())):
-        row = int((~candidates.any(1)).nonzero()[0]) if candidates.shape[1] else 0
+def has_negative(crowd: Tensor, *, decoupled: bool) -> None:
+    """Every query's crowd (N, M) holds something besides its one positive."""
+    needed = 1 if decoupled else 2
+    counts = crowd.sum(1)
+    if crowd.shape[1] < needed or (readable(crowd) and not bool((counts >= needed).all())):
+        row = 0 if crowd.shape[1] < needed else int((counts < needed).nonzero()[0])
         raise NearfarError(
             f"query row {row} has no negative; wanted at least one candidate besides its "
-            "positives. Use a larger batch, give negative_keys, or loosen ids and mask."
+            "positive. Use a larger batch, give negative_keys, or loosen ids and mask."
         )

@@ -189,8 +189,8 @@ def _one_way(
         always = torch.ones_like(extra, dtype=torch.bool)
         scores = torch.cat([scores, extra], 1)
         weights = torch.cat([weights, torch.zeros_like(extra)], 1)
-        negative, crowd = torch.cat([negative, always], 1), torch.cat([crowd, always], 1)
-    check.has_negative(negative)
+        crowd = torch.cat([crowd, always], 1)
+    check.has_negative(crowd, decoupled=decoupled)
     return contrast(scores, weights, crowd)
 
 

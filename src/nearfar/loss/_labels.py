@@ -24,8 +24,7 @@ def against_itself(
     scores = logits(z, z, temperature)
     own = torch.eye(len(z), dtype=torch.bool, device=z.device)
     negative = allowed & ~positive & ~own
-    check.has_negative(negative)
+    crowd = negative if decoupled else negative | positive
+    check.has_negative(crowd, decoupled=decoupled)
     weights = positive / positive.sum(1, keepdim=True).clamp_min(1)
-    return contrast(
-        scores, weights.to(scores.dtype), negative if decoupled else negative | positive
-    )
+    return contrast(scores, weights.to(scores.dtype), crowd)

@@ -87,7 +87,7 @@ class Temperature(nn.Module):
 
     def extra_repr(self) -> str:
         kind = "learnable" if self.learnable else f"to {self.final}" if self.final else "fixed"
-        return f"{float(self.log.exp()):.4g}, {kind}"
+        return f"{self.log.detach().exp().item():.4g}, {kind}"
 
 
 def as_temperature(value: float | Tensor | Temperature) -> Temperature | Tensor | float:

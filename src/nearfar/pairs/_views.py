@@ -12,7 +12,7 @@ Views = Callable[[Tensor], Tensor]
 def simclr_views(
     size: int, *, rotate: float = 0.0, crop: float = 0.2, colour: float = 0.4
 ) -> Views:
-    """SimCLR's set: random resized crop, flip, colour jitter, grey, blur (Chen et al. 2020, app. A).
+    """SimCLR's set: random resized crop, flip, colour, grey, blur (Chen et al. 2020, app. A).
 
     Args:
         size: Side of the views.
@@ -30,8 +30,10 @@ def simclr_views(
         k.RandomHorizontalFlip(),
         k.ColorJiggle(colour, colour, colour, colour / 4, p=0.8),
         k.RandomGrayscale(p=0.2),
-        k.RandomGaussianBlur((3, 3), (0.1, 1.5), p=0.5),
     ]
+    if size > 32:
+        # SimCLR leaves blur out at 32 pixels (appendix B.9): there is little left to blur.
+        steps.append(k.RandomGaussianBlur((3, 3), (0.1, 1.5), p=0.5))
     if rotate:
         steps.insert(0, k.RandomRotation(rotate, p=1.0))
     views: Views = k.ImageSequential(*steps)

@@ -60,4 +60,5 @@ def images(
         labels=folder.labels,
         probe=held_out(folder.files, folder.labels),
         skipped=folder.skipped,
+        steps=6000,
     )

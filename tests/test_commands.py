@@ -1,0 +1,214 @@
+"""Every command, as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import nearfar
+from nearfar import NearfarError
+from nearfar.cli import main
+from nearfar.model import describe, rebuild
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_the_run_folder_holds_everything(trained: Path) -> None:
+    files = {str(file.relative_to(trained)) for file in trained.rglob("*")}
+    assert {
+        "config.yaml",
+        "metrics.jsonl",
+        "report.html",
+        "scores.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/untrained.safetensors",
+        "model/config.json",
+        "model/model.safetensors",
+    } <= files
+    assert list(trained.glob("events.out.tfevents.*"))
+    assert yaml.safe_load((trained / "config.yaml").read_text())["recipe"] == "images"
+    config = json.loads((trained / "model" / "config.json").read_text())
+    assert config["recipe"] == "images"
+    assert config["head"] is None
+    last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 80
+    assert last["chance"] == pytest.approx(np.log(32))
+    assert last["info_nce"] < last["chance"]
+
+
+def test_training_beats_the_untrained_encoder(trained: Path) -> None:
+    rows = json.loads((trained / "scores.json").read_text())["rows"]
+    assert rows["learned"]["knn"] > rows["untrained"]["knn"] + 0.1
+
+
+def test_load_and_embed(trained: Path, shapes: Path) -> None:
+    model = nearfar.load(trained)
+    paths = sorted(shapes.rglob("*.png"))[:5]
+    vectors = model.embed(paths)
+    assert vectors.shape == (5, model.dim)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    arrays = [np.asarray(Image.open(path)) for path in paths]
+    np.testing.assert_allclose(model.embed(arrays), vectors, atol=1e-5)
+    assert model.embed([]).shape == (0, model.dim)
+    with pytest.raises(NearfarError, match="is one path; wanted a list"):
+        model.embed(str(paths[0]))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz", "safetensors"])
+def test_embed_writes_vectors_with_names(
+    trained: Path, shapes: Path, tmp_path: Path, ending: str, capsys: Capture
+) -> None:
+    out = tmp_path / f"vectors.{ending}"
+    assert main(["embed", str(trained), str(shapes), "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    if ending == "parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(out)
+        names, vectors = table["name"].to_pylist(), np.array(table["vector"].to_pylist())
+    elif ending == "npz":
+        with np.load(out, allow_pickle=False) as arrays:
+            names, vectors = arrays["names"].tolist(), arrays["vectors"]
+    else:
+        from safetensors import safe_open
+
+        with safe_open(out, "np") as file:
+            names, vectors = json.loads(file.metadata()["names"]), file.get_tensor("vectors")
+    assert vectors.shape == (120, said["dim"])
+    assert names[0] == "bar/000.jpg"
+    first = nearfar.load(trained).embed([shapes / "bar" / "000.jpg"])[0]
+    np.testing.assert_allclose(vectors[0], first, atol=1e-5)
+
+
+def test_search_finds_the_picture_itself(trained: Path, shapes: Path, capsys: Capture) -> None:
+    query = shapes / "disc" / "003.png"
+    assert main(["search", str(trained), str(query), "--k", "3", "--json"]) == 0
+    hits = json.loads(capsys.readouterr().out)["nearest"]
+    assert hits[0] == {"name": "disc/003.png", "similarity": 1.0}
+    assert len(hits) == 3
+    assert main(["search", str(trained), str(query), "--gallery", str(shapes)]) == 0
+    assert "1.000  disc/003.png" in capsys.readouterr().out
+
+
+def test_evaluate(trained: Path, shapes: Path, capsys: Capture) -> None:
+    flags = ["evaluate", str(trained), str(shapes)]
+    assert main([*flags, "--test", str(shapes), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert set(scores["rows"]) == {"learned", "untrained", "raw input"}
+    assert scores["queries"] == 120
+    assert main(flags) == 0
+    said = capsys.readouterr().out
+    assert "untrained" in said
+    assert "24 held-out items, 3 classes" in said
+    assert main(["evaluate", str(trained), str(shapes / "bar")]) == 1
+    assert "has no labels to test with" in capsys.readouterr().err
+
+
+def test_report_is_written_again_without_the_data(trained: Path) -> None:
+    (trained / "report.html").unlink()
+    assert main(["report", str(trained)]) == 0
+    assert (trained / "report.html").stat().st_size > 1_000_000
+
+
+def test_finished_runs_do_nothing_twice(trained: Path, shapes: Path) -> None:
+    before = (trained / "model" / "model.safetensors").read_bytes()
+    settings = trained / "config.yaml"
+    assert main(["train", "images", "--config", str(settings)]) == 0
+    assert (trained / "model" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train", "imagse", "."], "Did you mean 'images'?"),
+        (["train", "images", ".", "--temprature", "1"], "Did you mean '--temperature'?"),
+        (["train", "images", "nowhere"], "there is no such folder"),
+        (["train", "images", ".", "--temperature", "warm"], "temperature"),
+        (["embed", "nowhere", "."], "holds no model"),
+        (["report", "nowhere"], "is not a run folder"),
+        (["embed", "nowhere", ".", "--out", "x.csv"], "wanted a file that ends in .parquet"),
+        (["train", "mine.py"], "there is no such file"),
+    ],
+)
+def test_mistakes_are_explained(words: list[str], said: str, capsys: Capture) -> None:
+    try:
+        status = main(words)
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    assert status in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_a_batch_larger_than_the_data(shapes: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = str(tmp_path / "run")
+    assert main(["train", "images", str(shapes), "--out", out, "--batch_size", "500"]) == 1
+    assert "batch_size=500 is larger than the data, which hold 120 items" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_is_the_docstring(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "images", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Smallest share of the area that a random crop keeps" in said
+    assert "Optimiser steps" in said
+    assert main([]) == 0
+    assert "nearfar demo" in capsys.readouterr().out
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path, capsys: Capture) -> None:
+    import nearfar.recipes as recipes
+
+    source = (Path(recipes.__file__).parent / "digits.py").read_text()
+    mine = tmp_path / "mine.py"
+    mine.write_text(source.replace("def digits(", "def mine("))
+    flags = ["--out", str(tmp_path / "run"), "--steps", "2", "--batch_size", "8", "--json"]
+    assert main(["train", str(mine), *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["step"] == 2
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_hugging_face_models_from_a_folder(
+    shapes: Path, tmp_path: Path, weights: bool, capsys: Capture
+) -> None:
+    from transformers import ResNetConfig, ResNetModel
+
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    ResNetModel(config).save_pretrained(tmp_path / "hub")
+    out = tmp_path / "run"
+    flags = ["--encoder", str(tmp_path / "hub"), "--steps", "2", "--batch_size", "8"]
+    flags += ["--embedding", "head", "--weights", str(weights).lower(), "--out", str(out)]
+    assert main(["train", "images", str(shapes), *flags]) == 0
+    model = nearfar.load(out)
+    assert model.embed(sorted(shapes.rglob("*.png"))[:3]).shape == (3, 128)
+    assert main(["train", "images", str(shapes), "--encoder", "./none", "--out", "x"]) == 1
+    assert "encoder='./none' could not be loaded" in capsys.readouterr().err
+
+
+def test_nothing_but_parts_is_rebuilt() -> None:
+    from nearfar.encoders import Encoder, ResNet
+
+    encoder = ResNet([8, 16])
+    again = rebuild(describe(encoder), Encoder)
+    assert isinstance(again, ResNet)
+    assert again(torch.zeros(1, 3, 32, 32)).shape == (1, 16)
+    with pytest.raises(NearfarError, match="is not a Encoder"):
+        rebuild({"class": "os:system", "settings": {"command": "true"}}, Encoder)
+    with pytest.raises(NearfarError, match="cannot be imported"):
+        rebuild({"class": "no.such:Thing", "settings": {}}, Encoder)
+
+
+def test_optimisers(shapes: Path, tmp_path: Path) -> None:
+    for name in ("sgd", "lars"):
+        flags = ["--steps", "3", "--batch_size", "8", "--optimizer", name, "--clip", "1"]
+        out = tmp_path / name
+        assert main(["train", "images", str(shapes), "--out", str(out), *flags]) == 0
+        assert len((out / "metrics.jsonl").read_text().splitlines()) == 2

@@ -1,0 +1,126 @@
+"""The page: whole, offline, and drawn by a real browser where there is one."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearfar.report import Snapshot, write_report
+from nearfar.report._game import neighbours, play
+from nearfar.report._words import judgement
+from nearfar.train import Run
+
+IDS = ["fig-loss", "fig-similarity", "fig-geometry", "fig-information", "fig-temperature"]
+IDS += ["fig-forces", "fig-map"]
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Snapshot:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3, items, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    return Snapshot(
+        names=np.array([name] * items),
+        labels=np.array(["x", "y"] * (items // 2)),
+        vectors=vectors[0],
+        pictures=np.zeros((items, 8, 8, 3), np.uint8) if pictures else np.zeros(0, np.uint8),
+        query=vectors[1],
+        key=vectors[2],
+        temperature=np.float32(0.2),
+        commands=np.array(["nearfar embed"]),
+    )
+
+
+def page(folder: Path, shot: Snapshot) -> str:
+    run = Run(folder)
+    run.begin({"recipe": "images"}, fresh=True)
+    run.metrics.write_text(
+        '{"step": 1, "info_nce": 2.0, "chance": 2.4, "top1": 0.1, "mutual_information": 0.4}\n'
+    )
+    np.savez(run.folder / "snapshot.npz", **vars(shot))
+    write_report(run)
+    return run.report.read_text()
+
+
+def test_the_page_is_whole_and_offline(trained: Path) -> None:
+    text = (trained / "report.html").read_text()
+    for name in [*IDS, "neighbours", "hardest", "scores", "settings"]:
+        assert f'id="{name}"' in text
+    own = text[: text.index("<script>")] + text[text.index("</head>") :]
+    assert not re.search(r"""(src|href)=["']?https?:|@import|url\((?!data:)""", own)
+
+
+def test_names_cannot_break_out(tmp_path: Path) -> None:
+    text = page(tmp_path / "run", snapshot(name="</script><b onload=alert(1)>.png"))
+    assert "<b onload" not in text
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_tiny_samples(tmp_path: Path, pictures: bool) -> None:
+    assert 'id="fig-map"' in page(tmp_path / "run", snapshot(2, pictures))
+
+
+def test_the_effective_margin_is_its_formula() -> None:
+    shot = snapshot()
+    game = play(shot)
+    s = shot.query @ shot.key.T
+    strangers = [float(s[i, j]) for i in range(12) for j in range(12) if i != j]
+    beta = 0.2 * math.log(sum(math.exp(x / 0.2) for x in strangers) / len(strangers))
+    assert game.beta == pytest.approx(beta, abs=1e-6)
+    assert game.margin == pytest.approx(beta + 0.2 * math.log(11), abs=1e-6)
+    assert game.alpha == pytest.approx(float(np.diag(s).mean()), abs=1e-6)
+    assert all(hard.query != hard.key for hard in game.hardest)
+    shares = [hard.share for hard in game.hardest]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_neighbours_are_nearest() -> None:
+    shot = snapshot()
+    query, first, *_ = neighbours(shot)[0]
+    assert query.row == 0
+    similarity = shot.vectors @ shot.vectors[0]
+    assert first.similarity == pytest.approx(np.sort(similarity)[-2], abs=1e-6)
+
+
+def test_the_judgement_is_honest() -> None:
+    def rows(learned: float) -> dict[str, object]:
+        def row(value: float) -> dict[str, float]:
+            return {"knn": value, "linear": value}
+
+        return {"rows": {"learned": row(learned), "untrained": row(0.3), "raw input": row(0.5)}}
+
+    assert judgement(rows(0.6))[1]
+    said, good = judgement(rows(0.4))
+    assert not good
+    assert "does not beat raw input" in said
+    assert "untrained (" not in said
+    assert "Nothing was labelled" in judgement(None)[0]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_a_browser_draws_every_figure(trained: Path, tmp_path: Path) -> None:
+    quiet = "--disable-background-networking --disable-component-update --disable-sync"
+    flags = f"--headless --no-sandbox --disable-gpu --no-first-run {quiet}".split()
+    done = subprocess.run(
+        [
+            str(BROWSER),
+            *flags,
+            f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            (trained / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    for name in IDS:
+        place = done.stdout.index(f'<div id="{name}"')
+        assert 'class="main-svg"' in done.stdout[place : place + 3000], name
+    assert "Uncaught" not in done.stderr

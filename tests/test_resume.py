@@ -1,0 +1,179 @@
+"""A run killed at any moment ends in the weights of the uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nearfar import NearfarError
+from nearfar.cli import main
+from nearfar.experiment import Train
+from nearfar.files import replace_bytes
+from nearfar.train import Run
+
+STEPS = 60
+
+
+def words(shapes: Path, out: Path) -> list[str]:
+    flags = ["--steps", str(STEPS), "--batch_size", "16", "--checkpoint_seconds", "0.2"]
+    return ["train", "images", str(shapes), "--out", str(out), *flags]
+
+
+def start(shapes: Path, out: Path, **more: object) -> subprocess.Popen[str]:
+    # The same number of threads everywhere: sums in another order differ in the last bit.
+    return subprocess.Popen(
+        [sys.executable, "-m", "nearfar", *words(shapes, out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
+    for _ in range(600):
+        lines = Run(out).lines()
+        if (lines and lines[-1]["step"] >= step) or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    process = start(shapes, out)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+def assert_same(a: Path, b: Path) -> None:
+    one, two = (load_file(out / "model" / "model.safetensors") for out in (a, b))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    first, second = Run(a).lines(), Run(b).lines()
+    assert [line["step"] for line in first] == [line["step"] for line in second]
+    assert [line["loss"] for line in first] == [line["loss"] for line in second]
+
+
+def test_kill_9_and_again(shapes: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(shapes, out)
+    wait_for_step(process, out, 20)
+    time.sleep(random.uniform(0, 0.6))
+    process.kill()
+    process.communicate()
+    assert not Run(out).model.exists(), "the kill came too late to show anything"
+    process = start(shapes, out)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same(whole, out)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(shapes: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(shapes, out)
+    wait_for_step(process, out, 20)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "The same command goes on from there" in said
+    assert (out / "report.html").is_file()
+    process = start(shapes, out)
+    process.communicate(timeout=300)
+    assert_same(whole, out)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    shapes: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    size = (whole / "checkpoints" / "last.ckpt").stat().st_size
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    process = start(shapes, out, preexec_fn=small_disk)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "could not be written" in errors
+    assert "Free some space and give the same command again" in errors
+    assert not (out / "checkpoints" / "last.ckpt.part").exists()
+    process = start(shapes, out)
+    process.communicate(timeout=300)
+    assert_same(whole, out)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    replace_bytes(tmp_path / "file", b"old")
+    with pytest.raises(TypeError):
+        replace_bytes(tmp_path / "file", "no bytes")  # type: ignore[arg-type]
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_changed_settings_are_named(
+    shapes: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (whole / "config.yaml").read_text()
+    assert main([*words(shapes, whole), "--temperature", "0.5", "--lr", "0.1"]) == 1
+    said = capsys.readouterr().err
+    assert "temperature: 0.2 then, 0.5 now" in said
+    assert "lr: 0.0015 then, 0.1 now" in said
+    assert "--fresh" in said
+    assert (whole / "config.yaml").read_text() == before
+
+
+def test_other_recipe_other_files_and_fresh(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(NearfarError, match="is of the recipe 'images', not 'digits'"):
+        Run(whole).begin({"recipe": "digits"}, fresh=False)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(NearfarError, match="holds files but no run"):
+        Run(tmp_path).begin({"recipe": "digits"}, fresh=True)
+    assert (tmp_path / "letter.txt").is_file()
+    run = Run(tmp_path / "new")
+    run.begin({"recipe": "a", "seed": 1}, fresh=False)
+    run.begin({"recipe": "b", "seed": 2}, fresh=True)
+    assert run.settings() == {"recipe": "b", "seed": 2}
+
+
+def test_changed_data_are_noticed(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    data, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(shapes, data)
+    flags = ["train", "images", str(data), "--out", str(out), "--steps", "2", "--batch_size", "8"]
+    assert main(flags) == 0
+    next(data.rglob("*.png")).unlink()
+    assert main(flags) == 1
+    assert "The data are not those that this run began with" in capsys.readouterr().err
+
+
+def test_a_cut_off_line_of_metrics_is_dropped(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.metrics.write_text('{"step": 1}\n{"step": 20}\n{"step": 4')
+    run.rewind(1)
+    assert [json.loads(line) for line in run.metrics.read_text().splitlines()] == [{"step": 1}]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"batch_size": -1}, {"warmup": 1.0}, {"lr": 0.0}]
+)
+def test_settings_out_of_range(settings: dict[str, float]) -> None:
+    with pytest.raises(NearfarError, match=next(iter(settings))):
+        Train(**settings)  # type: ignore[arg-type]
