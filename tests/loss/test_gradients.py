@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nearfar import ClipLoss, NTXentLoss, SupConLoss, info_nce
+from nearfar import ClipLoss, InfoNCE, NTXentLoss, SupConLoss, Temperature, info_nce
 
 
 def rows(n: int = 4, d: int = 3, seed: int = 0) -> Tensor:
@@ -78,8 +78,30 @@ def test_transforms() -> None:
     torch.testing.assert_close(grad, x.grad)
     several = torch.func.vmap(lambda x: info_nce(x, k))(torch.stack([q, 2 * k]))
     torch.testing.assert_close(several, torch.stack([info_nce(q, k), info_nce(2 * k, k)]))
-    compiled = torch.compile(info_nce, backend="eager", fullgraph=True)
+    compiled = torch.compile(info_nce, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(q, k), info_nce(q, k))
+
+
+def test_half_precision_scale_and_weight_are_used_in_float32() -> None:
+    q, k = rows(32, 16).half(), rows(32, 16, 1).half()
+    scale = torch.tensor(14.3).half()
+    got, wanted = ClipLoss()(q, k, scale), ClipLoss()(q.double(), k.double(), scale.double())
+    assert abs(got.item() - wanted.item()) <= 1e-6 * wanted.item()
+    weight = rows(32, 32, 2).abs().half()
+    got = info_nce(q, k, weight=weight)
+    wanted = info_nce(q.double(), k.double(), weight=weight.double())
+    assert abs(got.item() - wanted.item()) <= 1e-6 * wanted.item()
+
+
+def test_compiled_learned_temperature_gets_its_gradient() -> None:
+    grads = []
+    for compiled in (False, True):
+        temperature = Temperature(0.3, learnable=True)
+        loss = InfoNCE(temperature)
+        call = torch.compile(loss, backend="aot_eager", fullgraph=True) if compiled else loss
+        call(rows().float(), rows(seed=1).float()).backward()
+        grads.append(temperature.log.grad)
+    torch.testing.assert_close(grads[0], grads[1])
 
 
 @settings(max_examples=20, deadline=None)

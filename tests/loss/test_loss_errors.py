@@ -7,11 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nearfar import NearfarError, NTXentLoss, SupConLoss, checks, info_nce
+from nearfar import ClipLoss, NearfarError, NTXentLoss, SupConLoss, checks, info_nce
 
 E4 = torch.eye(4)
 NAN = E4.clone()
 NAN[2, 1] = torch.nan
+ONE = torch.zeros(4, dtype=torch.long)
+HALF_EMPTY = torch.tensor([[1.0, 0, 0, 1]] * 4)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,21 @@ NAN[2, 1] = torch.nan
         (lambda: info_nce(E4, E4, E4, negative_mode="paired"), r"wanted \(4, M, 4\)"),
         (lambda: info_nce(E4, E4, E4[:, :2]), r"negative_keys has shape \(4, 2\)"),
         (lambda: info_nce(E4, E4, E4, symmetric=True), "symmetric=True with negative_keys"),
+        (lambda: info_nce(E4[:0], E4[:0], E4), "query row 0 has no negative"),
+        (lambda: info_nce(E4, E4, mask=torch.ones(4, 4)), "mask has dtype torch.float32.*bool"),
+        (lambda: info_nce(E4, E4, mask=torch.ones(4, 4).long()), "mask has dtype torch.int64"),
+        (lambda: info_nce(E4, E4, bias=NAN), r"bias has a NaN or \+infinity in row 2"),
+        (lambda: info_nce(E4, E4, ids=ONE.to("meta")), "ids is on meta but query is on cpu"),
+        (lambda: info_nce(E4, E4, mask=E4.bool().to("meta")), "mask is on meta but query"),
+        (lambda: info_nce(E4, E4, weight=HALF_EMPTY, symmetric=True), "weight column 1 is"),
+        (lambda: info_nce(E4, E4, temperature=E4[0]), r"temperature has shape \(4,\)"),
+        (lambda: info_nce(E4, E4, temperature=float("nan")), "temperature=nan"),
+        (lambda: ClipLoss()(E4, E4, 0.0), "logit_scale=0.0: wanted a positive"),
+        (lambda: ClipLoss()(E4, E4, -1.0), "logit_scale=-1.0"),
+        (lambda: NTXentLoss()(E4[:1], E4[1:2], E4[2:3]), "query row 0 has no negative"),
+        (lambda: NTXentLoss()(E4, E4, E4, ids=ONE), "query row 0 has no negative"),
+        (lambda: SupConLoss()(E4, ONE), "query row 0 has no negative"),
+        (lambda: SupConLoss(form="in")(E4, ONE), "query row 0 has no negative"),
         (lambda: NTXentLoss()(E4, NAN), "z1 has a NaN or an infinity in row 2"),
         (lambda: NTXentLoss()(E4[:1], E4[:1]), "has no negative"),
         (lambda: SupConLoss()(E4, torch.arange(4)), "labels has no two equal entries"),

@@ -87,31 +87,59 @@ def finite(name: str, x: Tensor) -> None:
         )
 
 
-def grid(name: str, x: Tensor | None, rows: int, columns: int) -> None:
-    """An optional (N, M) matrix beside the logits."""
-    if x is not None and tuple(x.shape) != (rows, columns):
+def grid(name: str, x: Tensor, logits: Tensor) -> None:
+    """A matrix beside the (N, N) logits."""
+    if x.shape != logits.shape:
         raise NearfarError(
-            f"{name} has shape {tuple(x.shape)}; wanted ({rows}, {columns}): a row for each query, "
-            "a column for each in-batch key."
+            f"{name} has shape {tuple(x.shape)}; wanted {tuple(logits.shape)}: a row for each "
+            "query, a column for each in-batch key."
+        )
+    same_device(name, x, logits)
+
+
+def boolean(name: str, x: Tensor) -> None:
+    """True or False; 0 and 1 would be read as bit patterns."""
+    if x.dtype != torch.bool:
+        raise NearfarError(f"{name} has dtype {x.dtype}; wanted torch.bool: {name}.bool().")
+
+
+def same_device(name: str, x: Tensor, like: Tensor) -> None:
+    """Beside the queries."""
+    if x.device != like.device:
+        raise NearfarError(
+            f"{name} is on {x.device} but query is on {like.device}; wanted the same: "
+            f"{name}.to({str(like.device)!r})."
         )
 
 
-def integer_ids(name: str, ids: Tensor, rows: int) -> None:
-    """(rows,) integers."""
+def additive(name: str, x: Tensor) -> None:
+    """Finite, or -inf where a key is forbidden; the first bad row is named."""
+    if readable(x) and not bool((x < torch.inf).all()):
+        row = int((~(x < torch.inf).all(1)).nonzero()[0])
+        raise NearfarError(
+            f"{name} has a NaN or +infinity in row {row}; wanted finite numbers, or -inf where a "
+            "key may not stand."
+        )
+
+
+def integer_ids(name: str, ids: Tensor, like: Tensor) -> None:
+    """(rows,) integers, one for each row of ``like``."""
+    rows = len(like)
     if tuple(ids.shape) != (rows,) or ids.is_floating_point():
         raise NearfarError(
             f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted ({rows},) "
             "integers, one for each row."
         )
+    same_device(name, ids, like)
 
 
-def has_negative(crowd: Tensor, *, decoupled: bool) -> None:
-    """Every query's crowd (N, M) holds something besides its one positive."""
-    needed = 1 if decoupled else 2
-    counts = crowd.sum(1)
-    if crowd.shape[1] < needed or (readable(crowd) and not bool((counts >= needed).all())):
-        row = 0 if crowd.shape[1] < needed else int((counts < needed).nonzero()[0])
+def has_negative(candidates: Tensor, *, needed: int) -> None:
+    """Every row of candidates (N, M) holds at least ``needed``: 1, or 2 with its own positive."""
+    counts = candidates.sum(1)
+    empty = len(candidates) == 0 or candidates.shape[1] < needed
+    if empty or (readable(candidates) and not bool((counts >= needed).all())):
+        row = 0 if empty else int((counts < needed).nonzero()[0])
         raise NearfarError(
             f"query row {row} has no negative; wanted at least one candidate besides its "
-            "positive. Use a larger batch, give negative_keys, or loosen ids and mask."
+            "positive. Use a larger batch, give negative_keys, or loosen ids, labels and mask."
         )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
+from nearfar.errors import NearfarError
+from nearfar.loss._dense import working
 from nearfar.loss._info_nce import info_nce
 
 
@@ -42,8 +46,15 @@ class ClipLoss(nn.Module):
             ids: (N,) integers; rows with equal ids are never each other's negatives.
 
         Raises:
-            NearfarError: As `info_nce`.
+            NearfarError: As `info_nce`; a ``logit_scale`` that is no positive, finite number.
         """
+        if isinstance(logit_scale, Tensor):
+            # A reciprocal in half precision would be off by 2e-4.
+            logit_scale = working(logit_scale)
+        elif not 0 < logit_scale < math.inf:
+            raise NearfarError(
+                f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."
+            )
         return info_nce(
             image_features,
             text_features,

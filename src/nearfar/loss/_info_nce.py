@@ -49,7 +49,8 @@ def info_nce(
         in_batch: The other rows' keys are negatives; by default just without ``negative_keys``.
         ids: (N,) integers; rows with equal ids are never each other's negatives.
         weight: (N, N) weights >= 0 of in-batch keys as soft positives instead of the diagonal;
-            rows are scaled to sum to one.
+            rows (for the way back of ``symmetric``, columns) are scaled to sum to one. All keys
+            stay candidates, so a row may be positive everywhere.
         mask: (N, N) bool, True where the in-batch key j may stand in the crowd of query i. A
             positive stays, whatever the mask says.
         bias: (N, N) added to the in-batch logits, after the division by the temperature.
@@ -90,21 +91,24 @@ def info_nce(
     scores = logits(q, k, tau)
     diagonal = torch.eye(rows, dtype=torch.bool, device=q.device)
     for name, grid in (("weight", weight), ("mask", mask), ("bias", bias)):
-        check.grid(name, grid, rows, rows)
+        if grid is not None:
+            check.grid(name, grid, scores)
     if bias is not None:
+        check.additive("bias", bias)
         scores = scores + bias
     weights = diagonal.to(scores.dtype) if weight is None else _rows_to_one(weight, scores.dtype)
     positive = diagonal if weight is None else weights > 0
     allowed = torch.full_like(diagonal, in_batch)
     if mask is not None:
+        check.boolean("mask", mask)
         allowed = allowed & mask
     if ids is not None:
-        check.integer_ids("ids", ids, rows)
+        check.integer_ids("ids", ids, query)
         allowed = allowed & (ids[:, None] != ids)
 
     loss = _one_way(scores, weights, positive, allowed, extra, decoupled)
     if symmetric:
-        back = _rows_to_one(weights.T, scores.dtype)
+        back = weights if weight is None else _rows_to_one(weight.T, scores.dtype, "column")
         loss = (loss + _one_way(scores.T, back, positive.T, allowed.T, None, decoupled)) / 2
     return reduce(loss, reduction)
 
@@ -190,21 +194,22 @@ def _one_way(
         scores = torch.cat([scores, extra], 1)
         weights = torch.cat([weights, torch.zeros_like(extra)], 1)
         crowd = torch.cat([crowd, always], 1)
-    check.has_negative(crowd, decoupled=decoupled)
+    check.has_negative(crowd, needed=1 if decoupled else 2)
     return contrast(scores, weights, crowd)
 
 
-def _rows_to_one(weight: Tensor, dtype: torch.dtype) -> Tensor:
+def _rows_to_one(weight: Tensor, dtype: torch.dtype, line: str = "row") -> Tensor:
+    weight = weight.to(dtype)
     sums = weight.sum(1, keepdim=True)
     if check.readable(weight):
         bad = ~((weight >= 0).all(1) & (sums[:, 0] > 0) & sums[:, 0].isfinite())
         if bool(bad.any()):
             raise NearfarError(
-                f"weight row {int(bad.nonzero()[0])} is negative, not finite or all zero; wanted "
-                "weights >= 0 with at least one positive partner in every row"
+                f"weight {line} {int(bad.nonzero()[0])} is negative, not finite or all zero; "
+                "wanted weights >= 0 with at least one positive partner in every row"
                 " (and column, if symmetric)."
             )
-    return (weight / sums).to(dtype)
+    return weight / sums
 
 
 def _check_negatives(negatives: Tensor, query: Tensor, mode: str) -> None:

@@ -25,6 +25,7 @@ def against_itself(
     own = torch.eye(len(z), dtype=torch.bool, device=z.device)
     negative = allowed & ~positive & ~own
     crowd = negative if decoupled else negative | positive
-    check.has_negative(crowd, decoupled=decoupled)
-    weights = positive / positive.sum(1, keepdim=True).clamp_min(1)
-    return contrast(scores, weights.to(scores.dtype), crowd)
+    # Other positives in the crowd are no negatives: a batch of one item has none.
+    check.has_negative(negative, needed=1)
+    weights = positive.to(scores.dtype) / positive.sum(1, keepdim=True).clamp_min(1)
+    return contrast(scores, weights, crowd)

@@ -70,7 +70,7 @@ class NTXentLoss(nn.Module):
         positive = (item[:, None] == item) & ~own
         allowed = ~positive
         if ids is not None:
-            check.integer_ids("ids", ids, rows)
+            check.integer_ids("ids", ids, z0)
             name = ids.repeat(len(views))
             allowed = name[:, None] != name
         loss = against_itself(

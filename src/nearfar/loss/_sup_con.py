@@ -45,10 +45,10 @@ class SupConLoss(nn.Module):
 
         Raises:
             NearfarError: Shapes that do not fit, a row that is not finite, or no two rows that
-                share a label.
+                share a label, or all do.
         """
         check.matrix("embeddings", embeddings)
-        check.integer_ids("labels", labels, len(embeddings))
+        check.integer_ids("labels", labels, embeddings)
         z, tau = unit(embeddings), current(self.temperature)
         own = torch.eye(len(z), dtype=torch.bool, device=z.device)
         positive = (labels[:, None] == labels) & ~own
@@ -61,6 +61,7 @@ class SupConLoss(nn.Module):
         if self.form == "out":
             loss = against_itself(z, positive, ~positive, tau, decoupled=False)
         else:
+            check.has_negative(~positive & ~own, needed=1)
             scores = logits(z, z, tau)
             crowd = scores.masked_fill(own, -torch.inf).logsumexp(1)
             # A row without positives is left out below; 0 keeps its gradient finite.

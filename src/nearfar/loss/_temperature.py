@@ -17,8 +17,8 @@ class Temperature(nn.Module):
         initial: Temperature at the start.
         learnable: Learn it by gradient (Radford et al. 2021, CLIP, section 2.5).
         final: Move from ``initial`` to this along a cosine, in log space, as training advances.
-        minimum: Never lower.
-        maximum: Never higher.
+        minimum: Never lower, up to float32 rounding.
+        maximum: Never higher, up to float32 rounding.
 
     Raises:
         NearfarError: A temperature that is not positive, out of bounds, or both learnable and
@@ -71,7 +71,6 @@ class Temperature(nn.Module):
             # In place: a clamp inside the graph would stop the gradient at the bound for good.
             with torch.no_grad():
                 self.log.clamp_(math.log(self.minimum), math.log(self.maximum))
-        # exp(log(x)) rounds: never let that leave the bounds.
         return self.log.exp()
 
     def advance(self, progress: float) -> None:
@@ -94,8 +93,12 @@ def as_temperature(value: float | Tensor | Temperature) -> Temperature | Tensor 
     """Refuse what is no temperature.
 
     Raises:
-        NearfarError: A number that is not positive and finite.
+        NearfarError: A number that is not positive and finite, a tensor of several numbers.
     """
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise NearfarError(
+            f"temperature has shape {tuple(value.shape)}; wanted one number or a 0-dim tensor."
+        )
     if isinstance(value, int | float) and not 0 < value < math.inf:
         raise NearfarError(f"temperature={value}: wanted a positive, finite number.")
     return value
