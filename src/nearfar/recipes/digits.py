@@ -33,7 +33,7 @@ def digits(
 
     pictures, labels = load_digits(return_X_y=True)
     arrays = (pictures.reshape(-1, 8, 8) * 255 / 16).round().astype(np.uint8)
-    reader = ImageReader(24)
+    reader = ImageReader(16)
     pixels = reader.read(list(arrays))
     views = crooked_views(rotate, shift, scale)
     train, test = train_test_split(
@@ -57,5 +57,5 @@ def digits(
             queries=list(seen[test]),
             query_labels=list(words[test]),
         ),
-        steps=600,
+        steps=700,
     )
