@@ -35,8 +35,7 @@ class _Block(nn.Module):
 class ResNet(Encoder):
     """Small ResNet: a patch stem, then stages that halve the side and widen, then the mean.
 
-    A strided patch stem costs half of a 3 x 3 stem at full resolution and learns more in the same
-    minutes on two CPU cores (measured: docs/results.md).
+    The stem is a strided patch because a CPU spends its minutes on the stage with the most pixels.
 
     Args:
         widths: Channels of each stage; the last is the width of the embedding.

@@ -60,5 +60,5 @@ def images(
         labels=folder.labels,
         probe=held_out(folder.files, folder.labels),
         skipped=folder.skipped,
-        steps=6000,
+        steps=6500,
     )
