@@ -13,7 +13,7 @@ from nearfar.files import replace_text
 from nearfar.model import load
 from nearfar.recipes import Recipe, build
 from nearfar.report import take_snapshot, write_report
-from nearfar.train import Run, fit, plan, precision
+from nearfar.train import Run, device, fit, plan, precision
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Session:
         experiment = build(self.recipe, self.settings, self.train.seed)
         batch, steps = plan(experiment, self.train)
         run.begin(every, fresh=self.train.fresh)
-        device = "cpu" if self.train.accelerator == "cpu" else self.train.accelerator
-        show.show_start(console, experiment, batch, steps, device, precision(self.train))
+        show.show_start(
+            console, experiment, batch, steps, device(self.train), precision(self.train)
+        )
         if experiment.skipped:
             replace_text(run.folder / "skipped.txt", "\n".join(experiment.skipped.values()) + "\n")
         outcome = fit(experiment, self.train, run, console)

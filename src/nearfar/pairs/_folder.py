@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._reader import ImageReader
+from nearfar.pairs._reader import ImageReader, quietly
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 
@@ -115,6 +115,6 @@ def _read(reader: ImageReader, files: Sequence[Path], side: int) -> list[Tensor 
             return error
 
     # Pillow lets go of the interpreter lock while it decodes.
-    with ThreadPoolExecutor() as pool:
+    with quietly(), ThreadPoolExecutor() as pool:
         outcomes = pool.map(read, files)
         return list(track(outcomes, "Reading pictures", len(files), transient=True))

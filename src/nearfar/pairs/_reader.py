@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +71,15 @@ class ImageReader(Reader):
         """
         if not len(inputs):
             return torch.empty((0, 3, self.size, self.size), dtype=torch.uint8)
-        return torch.stack([self.read_one(item, self.size) for item in inputs])
+        with quietly():
+            return torch.stack([self.read_one(item, self.size) for item in inputs])
 
     def read_one(self, item: Any, side: int) -> Tensor:
         """(3, side, side) uint8 of one picture."""
         from PIL import Image, ImageOps
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                picture = _array_picture(item) if _is_array(item) else item
-                if not isinstance(picture, Image.Image):
-                    picture = Image.open(Path(item))
-                    # Lets the JPEG decoder scale down while decoding: much faster on photographs.
-                    picture.draft("RGB", (2 * side, 2 * side))
+            with _opened(item, side) as picture:
                 picture = ImageOps.exif_transpose(_eight_bit(picture)).convert("RGB")
             square = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -106,6 +102,31 @@ class ImageReader(Reader):
     def pictures(self, inputs: Sequence[Any]) -> Tensor:
         """(N, size, size, 3) uint8: what the encoder sees."""
         return self.read(inputs).permute(0, 2, 3, 1)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Pillow's remarks on odd files held back: what cannot be read is reported as an error.
+
+    Entered around the reading threads, never in them: warning filters belong to the process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _opened(item: Any, side: int) -> AbstractContextManager[Any]:
+    """A picture, closed after use if it was opened here; a caller's own stays open."""
+    from PIL import Image
+
+    if _is_array(item):
+        return nullcontext(_array_picture(item))
+    if isinstance(item, Image.Image):
+        return nullcontext(item)
+    picture = Image.open(Path(item))
+    # Lets the JPEG decoder scale down while decoding: much faster on photographs.
+    picture.draft("RGB", (2 * side, 2 * side))
+    return picture
 
 
 def _is_array(item: Any) -> bool:

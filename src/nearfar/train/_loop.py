@@ -158,6 +158,11 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
     return train.batch_size or min(128, items), train.steps or experiment.steps
 
 
+def device(train: Train) -> str:
+    """The kind of device that a training runs on, "auto" resolved: cpu, cuda, mps."""
+    return Fabric(accelerator=train.accelerator, devices=1).device.type
+
+
 def precision(train: Train) -> str:
     """bf16 where the device multiplies it fast, otherwise fp32."""
     if train.precision != "auto":
