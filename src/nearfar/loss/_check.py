@@ -11,6 +11,10 @@ from torch import Tensor
 from nearfar.errors import NearfarError, did_you_mean
 
 _enabled = True
+_NO_NEGATIVE = (
+    "query row {row} has no negative; wanted at least one candidate besides its positive. "
+    "Use a larger batch, give negative_keys, or loosen ids, labels and mask."
+)
 
 
 @contextmanager
@@ -36,10 +40,13 @@ def checks(enabled: bool) -> Iterator[None]:
 
 def readable(*tensors: Tensor) -> bool:
     """Values can be looked at: checks are on, and no compiler or transform is tracing."""
-    return (
-        _enabled
-        and not torch.compiler.is_compiling()
-        and not any(torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors)
+    return _enabled and not traced(*tensors)
+
+
+def traced(*tensors: Tensor) -> bool:
+    """A compiler or a function transform is looking on: values are not known yet."""
+    return torch.compiler.is_compiling() or any(
+        torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors
     )
 
 
@@ -133,13 +140,17 @@ def integer_ids(name: str, ids: Tensor, like: Tensor) -> None:
     same_device(name, ids, like)
 
 
+def two_groups(ids: Tensor | None, like: Tensor) -> None:
+    """Not all rows have one id; without ids, there is more than one row."""
+    alone = len(like) < 2 if ids is None else readable(ids) and bool((ids == ids[:1]).all())
+    if alone:
+        raise NearfarError(_NO_NEGATIVE.format(row=0))
+
+
 def has_negative(candidates: Tensor, *, needed: int) -> None:
     """Every row of candidates (N, M) holds at least ``needed``: 1, or 2 with its own positive."""
     counts = candidates.sum(1)
     empty = len(candidates) == 0 or candidates.shape[1] < needed
     if empty or (readable(candidates) and not bool((counts >= needed).all())):
         row = 0 if empty else int((counts < needed).nonzero()[0])
-        raise NearfarError(
-            f"query row {row} has no negative; wanted at least one candidate besides its "
-            "positive. Use a larger batch, give negative_keys, or loosen ids, labels and mask."
-        )
+        raise NearfarError(_NO_NEGATIVE.format(row=row))

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._dense import contrast, logits, reduce, unit, working
+from nearfar.loss._lean import pairs
 from nearfar.loss._temperature import Temperature, as_temperature, current
+from nearfar.loss._tiled import wins
 
 Reduction = Literal["none", "sum", "mean"]
 NegativeMode = Literal["unpaired", "paired"]
@@ -87,6 +89,11 @@ def info_nce(
         extra = logits(q, own(negative_keys), tau)
     if in_batch is None:
         in_batch = negative_keys is None
+    by_ids = weight is None and mask is None and bias is None
+    if by_ids and in_batch and extra is None and wins(q, k):
+        if ids is not None:
+            check.integer_ids("ids", ids, query)
+        return reduce(pairs(q, k, tau, ids, symmetric=symmetric, decoupled=decoupled), reduction)
 
     scores = logits(q, k, tau)
     diagonal = torch.eye(rows, dtype=torch.bool, device=q.device)
@@ -176,7 +183,7 @@ class InfoNCE(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, symmetric={self.symmetric}, backend='dense'"
+        return f"temperature={self.temperature}, symmetric={self.symmetric}, backend='auto'"
 
 
 def _one_way(

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
+from nearfar.loss import _lean
 from nearfar.loss._dense import reduce, unit
 from nearfar.loss._info_nce import Reduction
 from nearfar.loss._labels import against_itself
 from nearfar.loss._temperature import Temperature, as_temperature, current
+from nearfar.loss._tiled import wins
 
 
 class NTXentLoss(nn.Module):
@@ -65,22 +67,27 @@ class NTXentLoss(nn.Module):
         rows = len(z0)
         if rows == 0:
             raise NearfarError("z0 has no rows; wanted at least two items.")
+        if ids is not None:
+            check.integer_ids("ids", ids, z0)
+        z, tau = unit(torch.cat(views)), current(self.temperature)
+        if wins(z, z):
+            lean = _lean.views(z, len(views), tau, ids, decoupled=self.decoupled)
+            return reduce(lean, self.reduction)
         item = torch.arange(rows, device=z0.device).repeat(len(views))
         own = torch.eye(len(item), dtype=torch.bool, device=z0.device)
         positive = (item[:, None] == item) & ~own
         allowed = ~positive
         if ids is not None:
-            check.integer_ids("ids", ids, z0)
             name = ids.repeat(len(views))
             allowed = name[:, None] != name
         loss = against_itself(
-            unit(torch.cat(views)),
+            z,
             positive,
             allowed,
-            current(self.temperature),
+            tau,
             decoupled=self.decoupled,
         )
         return reduce(loss, self.reduction)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, decoupled={self.decoupled}, backend='dense'"
+        return f"temperature={self.temperature}, decoupled={self.decoupled}, backend='auto'"

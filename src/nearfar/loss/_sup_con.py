@@ -11,7 +11,9 @@ from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._dense import logits, unit
 from nearfar.loss._labels import against_itself
+from nearfar.loss._lean import groups, labelled
 from nearfar.loss._temperature import Temperature, as_temperature, current
+from nearfar.loss._tiled import wins
 
 
 class SupConLoss(nn.Module):
@@ -50,15 +52,22 @@ class SupConLoss(nn.Module):
         check.matrix("embeddings", embeddings)
         check.integer_ids("labels", labels, embeddings)
         z, tau = unit(embeddings), current(self.temperature)
-        own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        positive = (labels[:, None] == labels) & ~own
-        anchor = positive.any(1)
+        lean = self.form == "out" and wins(z, z)
+        if lean:
+            group, size = groups(labels)
+            anchor = size[group] > 1
+        else:
+            own = torch.eye(len(z), dtype=torch.bool, device=z.device)
+            positive = (labels[:, None] == labels) & ~own
+            anchor = positive.any(1)
         if check.readable(anchor) and not bool(anchor.any()):
             raise NearfarError(
                 "labels has no two equal entries, so no row has a positive; wanted at least one "
                 "label that occurs twice in the batch."
             )
-        if self.form == "out":
+        if lean:
+            loss = labelled(z, labels, tau)
+        elif self.form == "out":
             loss = against_itself(z, positive, ~positive, tau, decoupled=False)
         else:
             check.has_negative(~positive & ~own, needed=1)
@@ -70,4 +79,4 @@ class SupConLoss(nn.Module):
         return torch.where(anchor, loss, 0.0).sum() / anchor.sum()
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, form={self.form!r}, backend='dense'"
+        return f"temperature={self.temperature}, form={self.form!r}, backend='auto'"
