@@ -30,10 +30,10 @@ def words(shapes: Path, out: Path) -> list[str]:
     return ["train", "images", str(shapes), "--out", str(out), *flags]
 
 
-def start(shapes: Path, out: Path, **more: object) -> subprocess.Popen[str]:
+def start(shapes: Path, out: Path, *flags: str, **more: object) -> subprocess.Popen[str]:
     # The same number of threads everywhere: sums in another order differ in the last bit.
     return subprocess.Popen(
-        [sys.executable, "-m", "nearfar", *words(shapes, out)],
+        [sys.executable, "-m", "nearfar", *words(shapes, out), *flags],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -68,18 +68,30 @@ def assert_same(a: Path, b: Path) -> None:
     assert [line["loss"] for line in first] == [line["loss"] for line in second]
 
 
-def test_kill_9_and_again(shapes: Path, whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = start(shapes, out)
+def kill_9_and_again(shapes: Path, out: Path, *flags: str) -> None:
+    process = start(shapes, out, *flags)
     wait_for_step(process, out, 20)
     time.sleep(random.uniform(0, 0.6))
     process.kill()
     process.communicate()
     assert not Run(out).model.exists(), "the kill came too late to show anything"
-    process = start(shapes, out)
+    process = start(shapes, out, *flags)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert_same(whole, out)
+
+
+def test_kill_9_and_again(shapes: Path, whole: Path, tmp_path: Path) -> None:
+    kill_9_and_again(shapes, tmp_path / "run")
+    assert_same(whole, tmp_path / "run")
+
+
+def test_a_bank_is_in_the_checkpoint(shapes: Path, tmp_path: Path) -> None:
+    flags = ("--bank", "100", "--momentum", "0.9", "--cache-chunk", "8")
+    process = start(shapes, tmp_path / "whole", *flags)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    kill_9_and_again(shapes, tmp_path / "run", *flags)
+    assert_same(tmp_path / "whole", tmp_path / "run")
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(shapes: Path, whole: Path, tmp_path: Path) -> None:

@@ -13,13 +13,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nearfar.anatomy import contrastive_stats as contrastive_stats
     from nearfar.errors import NearfarError as NearfarError
     from nearfar.loss import ClipLoss as ClipLoss
+    from nearfar.loss import GradCache as GradCache
     from nearfar.loss import InfoNCE as InfoNCE
+    from nearfar.loss import MemoryBank as MemoryBank
+    from nearfar.loss import MomentumEncoder as MomentumEncoder
     from nearfar.loss import NTXentLoss as NTXentLoss
+    from nearfar.loss import SigLipLoss as SigLipLoss
     from nearfar.loss import SupConLoss as SupConLoss
     from nearfar.loss import Temperature as Temperature
     from nearfar.loss import checks as checks
+    from nearfar.loss import gather as gather
     from nearfar.loss import info_nce as info_nce
     from nearfar.model import load as load
 
@@ -27,11 +33,17 @@ if TYPE_CHECKING:
 _ROOMS = {
     "NearfarError": "errors",
     "ClipLoss": "loss",
+    "GradCache": "loss",
     "InfoNCE": "loss",
+    "MemoryBank": "loss",
+    "MomentumEncoder": "loss",
     "NTXentLoss": "loss",
+    "SigLipLoss": "loss",
     "SupConLoss": "loss",
     "Temperature": "loss",
     "checks": "loss",
+    "contrastive_stats": "anatomy",
+    "gather": "loss",
     "info_nce": "loss",
     "load": "model",
 }

@@ -74,6 +74,11 @@ class Train:
         optimizer: adamw, sgd (momentum 0.9) or lars (for batches of thousands).
         warmup: Share of the steps in which the rate rises; then it falls as a cosine.
         clip: Largest norm of the gradient; 0 for no limit.
+        bank: Negatives come from a queue of this many earlier keys too, as in MoCo; a slow copy of
+            the encoder makes the keys, and the loss is InfoNCE with the recipe's temperature.
+        momentum: Share of its weights that the slow copy keeps at a step; 0.999 with a bank.
+        cache_chunk: Encode this many items at a time, for a batch that does not fit the memory; a
+            step takes about a third longer, and batch norms see one chunk at a time.
         precision: What the encoder computes in; auto is bf16 where the device is fast at it.
         accelerator: cpu, cuda, mps or auto.
         seed: All randomness follows from it.
@@ -89,6 +94,9 @@ class Train:
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     warmup: float = 0.1
     clip: float = 0.0
+    bank: int | None = None
+    momentum: float | None = None
+    cache_chunk: int | None = None
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     accelerator: str = "auto"
     seed: int = 0
@@ -96,7 +104,7 @@ class Train:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
+        for name in ("steps", "batch_size", "bank"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NearfarError(f"{name}={value}: wanted a positive whole number.")
@@ -106,6 +114,21 @@ class Train:
             )
         if self.lr <= 0:
             raise NearfarError(f"lr={self.lr}: wanted a positive learning rate.")
+        if self.cache_chunk is not None and self.cache_chunk < 4:
+            raise NearfarError(
+                f"cache_chunk={self.cache_chunk}: wanted 4 or more, so that batch norms have rows "
+                "to compare; 64 is a good beginning."
+            )
+        if self.momentum is not None and self.bank is None:
+            raise NearfarError(
+                f"momentum={self.momentum} says how slowly the encoder of a bank's keys follows, "
+                "and there is no bank. Add --bank 65536, or leave --momentum out."
+            )
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise NearfarError(
+                f"momentum={self.momentum}: wanted the share of its weights that the encoder of "
+                "keys keeps at a step, 0 <= momentum < 1; 0.999 is MoCo's."
+            )
 
 
 def held_out(

@@ -16,14 +16,23 @@ class Parser(ArgumentParser):
     """A parser whose errors suggest what was meant."""
 
     def read(self, given: Sequence[str]) -> dict[str, Any]:
-        """Parse words; a yes-or-no flag may stand alone: ``--fresh`` is ``--fresh true``."""
-        words, switches = list(given), self._switches()
+        """Parse words; ``--batch-size`` is ``--batch_size``.
+
+        A yes-or-no flag may stand alone: ``--fresh`` is ``--fresh true``.
+        """
+        words, switches = [self._spelled(word) for word in given], self._switches()
         for place, word in enumerate(words):
             after = words[place + 1 : place + 2]
             if word in switches and after not in (["true"], ["false"]):
                 words[place] = f"{word}=true"
         values: dict[str, Any] = self.parse_args(words).as_dict()
         return values
+
+    def _spelled(self, word: str) -> str:
+        flag, equals, value = word.partition("=")
+        spelled = "--" + flag[2:].replace("-", "_")
+        known = flag.startswith("--") and spelled in self._option_string_actions
+        return spelled + equals + value if known else word
 
     def _switches(self) -> set[str]:
         switches = [a for a in self._actions if getattr(a, "_typehint", None) is bool]

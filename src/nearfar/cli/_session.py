@@ -41,7 +41,13 @@ class Session:
         batch, steps = plan(experiment, self.train)
         run.begin(every, fresh=self.train.fresh)
         show.show_start(
-            console, experiment, batch, steps, device(self.train), precision(self.train)
+            console,
+            experiment,
+            batch,
+            steps,
+            device(self.train),
+            precision(self.train),
+            self.train.bank,
         )
         if experiment.skipped:
             replace_text(run.folder / "skipped.txt", "\n".join(experiment.skipped.values()) + "\n")

@@ -22,10 +22,16 @@ def out(as_json: bool = False) -> Console:
 
 
 def show_start(
-    console: Console, experiment: Experiment, batch: int, steps: int, device: str, precision: str
+    console: Console,
+    experiment: Experiment,
+    batch: int,
+    steps: int,
+    device: str,
+    precision: str,
+    bank: int | None = None,
 ) -> None:
     """Before training: what was found, and what the game will be."""
-    negatives = 2 * batch - 2
+    negatives = f"{2 * batch - 2}" if bank is None else f"up to {bank + batch - 1:,}"
     parameters = sum(p.numel() for p in experiment.model.parameters())
     console.print(
         f"[bold]data[/]       {len(experiment.pairs):,} items"

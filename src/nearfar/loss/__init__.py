@@ -16,19 +16,29 @@ Example:
     0.3408
 """
 
+from nearfar.loss._bank import MemoryBank
 from nearfar.loss._check import checks
 from nearfar.loss._clip import ClipLoss
+from nearfar.loss._grad_cache import GradCache
 from nearfar.loss._info_nce import InfoNCE, info_nce
+from nearfar.loss._momentum import MomentumEncoder
 from nearfar.loss._nt_xent import NTXentLoss
+from nearfar.loss._ranks import gather
+from nearfar.loss._sig_lip import SigLipLoss
 from nearfar.loss._sup_con import SupConLoss
 from nearfar.loss._temperature import Temperature
 
 __all__ = [
     "ClipLoss",
+    "GradCache",
     "InfoNCE",
+    "MemoryBank",
+    "MomentumEncoder",
     "NTXentLoss",
+    "SigLipLoss",
     "SupConLoss",
     "Temperature",
     "checks",
+    "gather",
     "info_nce",
 ]

@@ -38,16 +38,16 @@ def checks(enabled: bool) -> Iterator[None]:
         _enabled = before
 
 
-def readable(*tensors: Tensor) -> bool:
+def readable() -> bool:
     """Values can be looked at: checks are on, and no compiler or transform is tracing."""
-    return _enabled and not traced(*tensors)
+    return _enabled and not traced()
 
 
-def traced(*tensors: Tensor) -> bool:
+def traced() -> bool:
     """A compiler or a function transform is looking on: values are not known yet."""
-    return torch.compiler.is_compiling() or any(
-        torch._C._functorch.is_functorch_wrapped_tensor(x) for x in tensors
-    )
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -72,7 +72,6 @@ def matrix(name: str, x: Tensor, like: Tensor | None = None, like_name: str = ""
                 "wanted one row for each of its rows, of the same width."
             )
         same_kind(name, x, like, like_name)
-    finite(name, x)
 
 
 def same_kind(name: str, x: Tensor, like: Tensor, like_name: str) -> None:
@@ -86,7 +85,7 @@ def same_kind(name: str, x: Tensor, like: Tensor, like_name: str) -> None:
 
 def finite(name: str, x: Tensor) -> None:
     """No NaN and no infinity; the first bad row is named."""
-    if readable(x) and not bool(x.isfinite().all()):
+    if readable() and not bool(x.isfinite().all()):
         row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
         raise NearfarError(
             f"{name} has a NaN or an infinity in row {row}; wanted finite numbers. Look at the "
@@ -94,14 +93,30 @@ def finite(name: str, x: Tensor) -> None:
         )
 
 
-def grid(name: str, x: Tensor, logits: Tensor) -> None:
-    """A matrix beside the (N, N) logits."""
-    if x.shape != logits.shape:
+def finite_loss(loss: Tensor, **inputs: Tensor) -> Tensor:
+    """The loss, if it is finite; otherwise the input that is to blame is looked for.
+
+    A row that is not finite reaches the loss, so nothing needs to be read before.
+    """
+    if readable() and not bool(loss.isfinite().all()):
+        for name, x in inputs.items():
+            finite(name, x)
         raise NearfarError(
-            f"{name} has shape {tuple(x.shape)}; wanted {tuple(logits.shape)}: a row for each "
-            "query, a column for each in-batch key."
+            "The loss is not finite although this rank's inputs are; wanted logits within the "
+            "range of the number format. Normalise the embeddings, raise the temperature, or look "
+            "at the inputs of the other ranks."
         )
-    same_device(name, x, logits)
+    return loss
+
+
+def grid(name: str, x: Tensor, shape: tuple[int, int], like: Tensor) -> None:
+    """A matrix beside the logits."""
+    if tuple(x.shape) != shape:
+        raise NearfarError(
+            f"{name} has shape {tuple(x.shape)}; wanted {shape}: a row for each query, a column "
+            "for each in-batch key (of all ranks)."
+        )
+    same_device(name, x, like)
 
 
 def boolean(name: str, x: Tensor) -> None:
@@ -121,7 +136,7 @@ def same_device(name: str, x: Tensor, like: Tensor) -> None:
 
 def additive(name: str, x: Tensor) -> None:
     """Finite, or -inf where a key is forbidden; the first bad row is named."""
-    if readable(x) and not bool((x < torch.inf).all()):
+    if readable() and not bool((x < torch.inf).all()):
         row = int((~(x < torch.inf).all(1)).nonzero()[0])
         raise NearfarError(
             f"{name} has a NaN or +infinity in row {row}; wanted finite numbers, or -inf where a "
@@ -130,27 +145,32 @@ def additive(name: str, x: Tensor) -> None:
 
 
 def integer_ids(name: str, ids: Tensor, like: Tensor) -> None:
-    """(rows,) integers, one for each row of ``like``."""
-    rows = len(like)
-    if tuple(ids.shape) != (rows,) or ids.is_floating_point():
+    """Integers, one for each vector of ``like``."""
+    shape = tuple(like.shape[:-1])
+    if tuple(ids.shape) != shape or ids.is_floating_point():
         raise NearfarError(
-            f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted ({rows},) "
-            "integers, one for each row."
+            f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted {shape} "
+            "integers, one for each vector."
         )
     same_device(name, ids, like)
 
 
-def two_groups(ids: Tensor | None, like: Tensor) -> None:
-    """Not all rows have one id; without ids, there is more than one row."""
-    alone = len(like) < 2 if ids is None else readable(ids) and bool((ids == ids[:1]).all())
-    if alone:
+def several(enough: bool) -> None:
+    """The batch holds more than one item."""
+    if not enough:
         raise NearfarError(_NO_NEGATIVE.format(row=0))
+
+
+def somebody(log: Tensor) -> None:
+    """No row of (N,) logsumexps is that of an empty crowd."""
+    if readable() and bool((empty := log == -torch.inf).any()):
+        raise NearfarError(_NO_NEGATIVE.format(row=int(empty.nonzero()[0])))
 
 
 def has_negative(candidates: Tensor, *, needed: int) -> None:
     """Every row of candidates (N, M) holds at least ``needed``: 1, or 2 with its own positive."""
     counts = candidates.sum(1)
     empty = len(candidates) == 0 or candidates.shape[1] < needed
-    if empty or (readable(candidates) and not bool((counts >= needed).all())):
+    if empty or (readable() and not bool((counts >= needed).all())):
         row = 0 if empty else int((counts < needed).nonzero()[0])
         raise NearfarError(_NO_NEGATIVE.format(row=row))

@@ -7,8 +7,11 @@ import math
 from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
-from nearfar.loss._dense import working
+from nearfar.loss._engine import Products, check_engine, described
 from nearfar.loss._info_nce import info_nce
+from nearfar.loss._numbers import working
+from nearfar.loss._ranks import Group
+from nearfar.loss.push import Backend
 
 
 class ClipLoss(nn.Module):
@@ -18,6 +21,7 @@ class ClipLoss(nn.Module):
 
     Args:
         decoupled: Positives leave the denominator (Yeh et al. 2022, arXiv 2110.06848).
+        group: See `info_nce`; so are the others.
 
     Example:
         >>> import torch
@@ -25,9 +29,18 @@ class ClipLoss(nn.Module):
         0.3133
     """
 
-    def __init__(self, *, decoupled: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        decoupled: bool = False,
+        group: Group = "auto",
+        backend: Backend = "auto",
+        products: Products = "exact",
+    ) -> None:
         super().__init__()
+        check_engine(group, backend, products)
         self.decoupled = decoupled
+        self.group, self.backend, self.products = group, backend, products
 
     def forward(
         self,
@@ -48,19 +61,40 @@ class ClipLoss(nn.Module):
         Raises:
             NearfarError: As `info_nce`; a ``logit_scale`` that is no positive, finite number.
         """
-        if isinstance(logit_scale, Tensor):
-            # A reciprocal in half precision would be off by 2e-4.
-            logit_scale = working(logit_scale)
-        elif not 0 < logit_scale < math.inf:
-            raise NearfarError(
-                f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."
-            )
         return info_nce(
             image_features,
             text_features,
-            temperature=1 / logit_scale,
+            temperature=1 / checked_scale(logit_scale),
             symmetric=True,
             ids=ids,
             decoupled=self.decoupled,
             normalize=False,
+            group=self.group,
+            backend=self.backend,
+            products=self.products,
         )
+
+    def extra_repr(self) -> str:
+        return described(
+            None,
+            decoupled=self.decoupled,
+            group=self.group,
+            backend=self.backend,
+            products=self.products,
+        )
+
+
+def checked_scale(logit_scale: float | Tensor) -> float | Tensor:
+    """A positive, finite number, or a tensor in at least float32.
+
+    Raises:
+        NearfarError: A number that is not.
+    """
+    if isinstance(logit_scale, Tensor):
+        # A reciprocal in half precision would be off by 2e-4.
+        return working(logit_scale)
+    if not 0 < logit_scale < math.inf:
+        raise NearfarError(
+            f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."
+        )
+    return logit_scale

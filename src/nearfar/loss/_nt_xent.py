@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss import _lean
-from nearfar.loss._dense import reduce, unit
+from nearfar.loss._engine import Products, check_engine, described
 from nearfar.loss._info_nce import Reduction
-from nearfar.loss._labels import against_itself
-from nearfar.loss._temperature import Temperature, as_temperature, current
-from nearfar.loss._tiled import wins
+from nearfar.loss._numbers import LONGEST, unit
+from nearfar.loss._pull import contrast, partners
+from nearfar.loss._ranks import Group
+from nearfar.loss._shard import Shard
+from nearfar.loss._temperature import Temperature, as_temperature, scale_of
+from nearfar.loss.push import Backend, Game
 
 
 class NTXentLoss(nn.Module):
@@ -25,6 +27,7 @@ class NTXentLoss(nn.Module):
         temperature: A number or a `Temperature`.
         decoupled: Positives leave the denominator (Yeh et al. 2022, arXiv 2110.06848, equation 5).
         reduction: ``none`` gives (views * N,), view after view; else ``sum`` or ``mean``.
+        group: See `info_nce`; so are the others.
 
     Example:
         >>> z = torch.eye(2)
@@ -38,12 +41,17 @@ class NTXentLoss(nn.Module):
         *,
         decoupled: bool = False,
         reduction: Reduction = "mean",
+        group: Group = "auto",
+        backend: Backend = "auto",
+        products: Products = "exact",
     ) -> None:
         super().__init__()
         check.one_of("reduction", reduction, ("none", "sum", "mean"))
+        check_engine(group, backend, products)
         self.temperature = as_temperature(temperature)
         self.decoupled = decoupled
         self.reduction: Reduction = reduction
+        self.group, self.backend, self.products = group, backend, products
 
     def forward(
         self, z0: Tensor, z1: Tensor, *more_views: Tensor, ids: Tensor | None = None
@@ -64,30 +72,45 @@ class NTXentLoss(nn.Module):
         check.matrix("z0", z0)
         for number, view in enumerate(views[1:], start=1):
             check.matrix(f"z{number}", view, z0, "z0")
-        rows = len(z0)
-        if rows == 0:
+        if len(z0) == 0:
             raise NearfarError("z0 has no rows; wanted at least two items.")
         if ids is not None:
             check.integer_ids("ids", ids, z0)
-        z, tau = unit(torch.cat(views)), current(self.temperature)
-        if wins(z, z):
-            lean = _lean.views(z, len(views), tau, ids, decoupled=self.decoupled)
-            return reduce(lean, self.reduction)
-        item = torch.arange(rows, device=z0.device).repeat(len(views))
-        own = torch.eye(len(item), dtype=torch.bool, device=z0.device)
-        positive = (item[:, None] == item) & ~own
-        allowed = ~positive
-        if ids is not None:
-            name = ids.repeat(len(views))
-            allowed = name[:, None] != name
-        loss = against_itself(
-            z,
-            positive,
-            allowed,
-            tau,
-            decoupled=self.decoupled,
+        z, scale = unit(torch.cat(views)), scale_of(self.temperature, z0)
+        shard = Shard(z, self.group, len(views))
+        check.several(shard.total > len(views))
+        game = Game(
+            query=z,
+            key=None,
+            scale=scale,
+            crowd=shard.strangers(ids),
+            longest=LONGEST,
+            bf16=self.products == "bf16",
         )
-        return reduce(loss, self.reduction)
+        crowd, _ = shard.push(game, self.backend)
+        if game.crowd.picky:
+            check.somebody(crowd)
+        positive, pull = _views(z, len(views), scale)
+        loss = contrast(crowd, positive, pull, decoupled=self.decoupled)
+        named = {f"z{number}": view for number, view in enumerate(views)}
+        return check.finite_loss(shard.reduce(loss, self.reduction), **named)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, decoupled={self.decoupled}, backend='auto'"
+        return described(
+            self.temperature,
+            decoupled=self.decoupled,
+            reduction=self.reduction,
+            group=self.group,
+            backend=self.backend,
+            products=self.products,
+        )
+
+
+def _views(z: Tensor, number: int, scale: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logsumexp and mean of the logits of each view's partners; no mean where there is one."""
+    by_view = z.view(number, -1, z.shape[1])
+    if number == 2:
+        return (partners(by_view[0], by_view[1]) * scale).repeat(2), None
+    others = [partners(by_view, by_view.roll(-step, 0)) for step in range(1, number)]
+    logits = torch.stack(others).flatten(1) * scale
+    return logits.logsumexp(0), logits.mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._dense import logits, unit
-from nearfar.loss._labels import against_itself
-from nearfar.loss._lean import groups, labelled
-from nearfar.loss._temperature import Temperature, as_temperature, current
-from nearfar.loss._tiled import wins
+from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._numbers import LONGEST, unit
+from nearfar.loss._pull import contrast, partners
+from nearfar.loss._ranks import Group
+from nearfar.loss._shard import Shard
+from nearfar.loss._temperature import Temperature, as_temperature, scale_of
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
 
 
 class SupConLoss(nn.Module):
@@ -23,6 +26,7 @@ class SupConLoss(nn.Module):
         temperature: A number or a `Temperature`.
         form: ``out``: the mean over positives outside the logarithm (equation 2); ``in``: inside
             it (equation 3).
+        group: See `info_nce`; so are the others.
 
     Example:
         >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
@@ -31,12 +35,20 @@ class SupConLoss(nn.Module):
     """
 
     def __init__(
-        self, temperature: float | Temperature = 0.1, *, form: Literal["out", "in"] = "out"
+        self,
+        temperature: float | Temperature = 0.1,
+        *,
+        form: Literal["out", "in"] = "out",
+        group: Group = "auto",
+        backend: Backend = "auto",
+        products: Products = "exact",
     ) -> None:
         super().__init__()
         check.one_of("form", form, ("out", "in"))
+        check_engine(group, backend, products)
         self.temperature = as_temperature(temperature)
         self.form = form
+        self.group, self.backend, self.products = group, backend, products
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean over all anchors that have a positive.
@@ -51,32 +63,68 @@ class SupConLoss(nn.Module):
         """
         check.matrix("embeddings", embeddings)
         check.integer_ids("labels", labels, embeddings)
-        z, tau = unit(embeddings), current(self.temperature)
-        lean = self.form == "out" and wins(z, z)
-        if lean:
-            group, size = groups(labels)
-            anchor = size[group] > 1
-        else:
-            own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-            positive = (labels[:, None] == labels) & ~own
-            anchor = positive.any(1)
-        if check.readable(anchor) and not bool(anchor.any()):
+        z, scale = unit(embeddings), scale_of(self.temperature, embeddings)
+        shard = Shard(z, self.group)
+        every = shard.gather(labels)
+        _, group, size = torch.unique(every, return_inverse=True, return_counts=True)
+        check.several(len(size) > 1)
+        own = group[shard.first : shard.first + shard.rows]
+        partner_count = size[own] - 1
+        anchor = partner_count > 0
+        if check.readable() and not bool((size > 1).any()):
             raise NearfarError(
                 "labels has no two equal entries, so no row has a positive; wanted at least one "
                 "label that occurs twice in the batch."
             )
-        if lean:
-            loss = labelled(z, labels, tau)
-        elif self.form == "out":
-            loss = against_itself(z, positive, ~positive, tau, decoupled=False)
+        game = Game(
+            query=z,
+            key=None,
+            scale=scale,
+            crowd=shard.strangers(None),
+            longest=LONGEST,
+            bf16=self.products == "bf16",
+        )
+        if self.form == "out":
+            crowd, _ = shard.push(game, self.backend)
+            everyone = shard.gather(z)
+            sums = z.new_zeros(len(size), z.shape[1]).index_add(0, group, everyone)
+            pull = partners(z, sums[own] - z) * scale
+            loss = crowd - pull / partner_count.clamp_min(1)
         else:
-            check.has_negative(~positive & ~own, needed=1)
-            scores = logits(z, z, tau)
-            crowd = scores.masked_fill(own, -torch.inf).logsumexp(1)
-            # A row without positives is left out below; 0 keeps its gradient finite.
-            good = torch.where(anchor[:, None], scores.masked_fill(~positive, -torch.inf), 0.0)
-            loss = crowd - good.logsumexp(1) + positive.sum(1).clamp_min(1).log()
-        return torch.where(anchor, loss, 0.0).sum() / anchor.sum()
+            strangers = Crowd(row_id=own, column_id=group)
+            negative, _ = shard.push(replace(game, crowd=strangers), self.backend)
+            positive = _positives(game, shard, own, group, self.backend)
+            loss = contrast(negative, positive) + partner_count.clamp_min(1).to(z.dtype).log()
+        total = torch.where(anchor, loss, 0.0).sum()
+        return check.finite_loss(
+            shard.ranks.total(total, anchor.sum(), mean=True), embeddings=embeddings
+        )
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, form={self.form!r}, backend='auto'"
+        return described(
+            self.temperature,
+            form=self.form,
+            group=self.group,
+            backend=self.backend,
+            products=self.products,
+        )
+
+
+def _positives(game: Game, shard: Shard, own: Tensor, group: Tensor, backend: Backend) -> Tensor:
+    """Logsumexp over the rows of the same label but oneself, (N,); 0 where there are none.
+
+    Sorted by label, only a band around the diagonal has to be looked at.
+    """
+    rows, columns = own.argsort(stable=True), group.argsort(stable=True)
+    itself = columns.argsort()[rows + shard.first]
+    alone = shard.ranks.alone
+    crowd = Crowd(
+        row_id=own[rows],
+        column_id=group[columns],
+        only_equal=True,
+        left_out=Pairs(torch.arange(len(rows), device=rows.device), itself),
+    )
+    key = None if alone else shard.gather(game.query)[columns]
+    log, _ = push(replace(game, query=game.query[rows], key=key, crowd=crowd), backend)
+    log = log.masked_fill(log == -torch.inf, 0.0)
+    return log[rows.argsort()]

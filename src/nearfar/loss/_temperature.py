@@ -108,3 +108,13 @@ def current(value: float | Tensor | Temperature) -> float | Tensor:
     """The number, or the tensor, that divides the similarities now."""
     checked = as_temperature(value)
     return checked() if isinstance(checked, Temperature) else checked
+
+
+def scale_of(value: float | Tensor | Temperature, like: Tensor) -> Tensor:
+    """1 / temperature, a 0-dim tensor beside ``like``, at least float32."""
+    tau = current(value)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    if not isinstance(tau, Tensor):
+        return torch.full((), 1 / tau, dtype=dtype, device=like.device)
+    # A reciprocal in half precision would be off by 2e-4.
+    return 1 / tau.to(like.device, dtype).reshape(())

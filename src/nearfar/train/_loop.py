@@ -19,6 +19,7 @@ from nearfar.experiment import Experiment, Train
 from nearfar.pairs import batch_rows, seeded
 from nearfar.train._optimiser import learning_rate, optimiser
 from nearfar.train._run import Run
+from nearfar.train._step import Step
 from nearfar.train._stop import StopSignal
 from nearfar.train._watch import Watcher
 
@@ -72,6 +73,9 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     state: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "step": 0, "data": ""}
     learner, optimizer = fabric.setup(learner, optimizer)
     state |= {"learner": learner, "optimizer": optimizer}
+    play = Step(experiment, train, learner, backward=fabric.backward, autocast=fabric.autocast)
+    if play.memory is not None:
+        state["memory"] = fabric.to_device(play.memory)
     if run.checkpoint.is_file():
         fabric.load(run.checkpoint, state)
         _same_data(state["data"], experiment)
@@ -104,10 +108,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             with seeded(train.seed, step):
                 rows = batch_rows(len(experiment.pairs), batch_size, train.seed, step)
                 batch = experiment.pairs.draw(rows, fabric.device)
-                query, key = learner(batch.query), learner(batch.key)
-                loss = experiment.objective(query, key, ids=batch.ids)
                 optimizer.zero_grad()
-                fabric.backward(loss)
+                seen = play(batch)
             if train.clip:
                 fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
             optimizer.step()
@@ -115,11 +117,10 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             watcher.advance(step)
             if step % LOOK_EVERY == 0 or step in (1, steps):
                 tau = float(experiment.temperature())
-                stats = contrastive_stats(query.detach(), key.detach(), tau)
-                _finite(loss.item(), step)
-                watcher.show(
-                    step, {"loss": loss.item(), "temperature": tau, "lr": rate, **asdict(stats)}
-                )
+                stats = contrastive_stats(seen.query, seen.key, tau)
+                loss = seen.loss.item()
+                _finite(loss, step)
+                watcher.show(step, {"loss": loss, "temperature": tau, "lr": rate, **asdict(stats)})
             if time.perf_counter() - saved > train.checkpoint_seconds:
                 checkpoint()
                 saved = time.perf_counter()
@@ -145,7 +146,7 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
     """The batch size and the number of steps, defaults filled in.
 
     Raises:
-        NearfarError: The batch is larger than the data.
+        NearfarError: The batch is larger than the data, or than the bank.
     """
     items = len(experiment.pairs)
     if train.batch_size is not None and train.batch_size > items:
@@ -155,7 +156,13 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
         )
     if train.batch_size == 1:
         raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
-    return train.batch_size or min(128, items), train.steps or experiment.steps
+    batch_size = train.batch_size or min(128, items)
+    if train.bank is not None and train.bank < batch_size:
+        raise NearfarError(
+            f"bank={train.bank} is smaller than a batch, which holds {batch_size} items. Wanted "
+            "the keys of many batches, such as --bank 4096; leave it out to play in the batch."
+        )
+    return batch_size, train.steps or experiment.steps
 
 
 def device(train: Train) -> str:

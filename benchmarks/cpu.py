@@ -1,0 +1,237 @@
+"""Forward and backward of every loss on a CPU, against its peers and against the bare products.
+
+    python benchmarks/cpu.py --out benchmarks/results/loss_cpu.json
+    python benchmarks/cpu.py --forms one-way --sizes 64,128 --dims 256 --tau 0.01
+
+Contestants take turns in one process; a row has the median seconds of each. Before that, each must
+agree with nearfar at N = 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from dense import nearfar
+from field import FORMS, Contestant, Loss, field
+from machine import describe, memory
+from torch import Tensor
+from torch.nn import functional
+
+TAU = 0.07
+TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
+SWEEP = tuple(product(FORMS, (2**power for power in range(6, 17)), (256,), (TAU,)))
+COLD = tuple(product(FORMS[:3], (1024, 4096), (256,), (0.01,)))
+# Exponentiated tiles are kept for the backward pass up to this many bytes (`nearfar.loss`).
+KEEP = 512 * 2**20
+TILE = (256, 2048)
+# Products of N x N x D a form needs, and float32 N x N matrices that hold its tiles. NT-Xent and
+# SupCon are 1.5 and 2 products of (2N) x (2N) x D, on half a matrix.
+UNITS_KEPT = {"one-way": 3, "symmetric": 3, "NT-Xent": 6, "SupCon": 6, "SigLIP": 3}
+UNITS_BEYOND = {"one-way": 4, "symmetric": 4, "NT-Xent": 8, "SupCon": 8, "SigLIP": 4}
+TILES = {"one-way": 1, "symmetric": 1, "NT-Xent": 2, "SupCon": 2, "SigLIP": 1}
+# From this many rows on, one run without a warm-up is all.
+ONCE_FROM = 65536
+# So many times nearfar's time is slow: about 5 runs will do.
+SLOW = 10
+BF16 = "nearfar, bf16"
+
+Row = dict[str, Any]
+
+
+def batch(n: int, d: int) -> tuple[Tensor, Tensor]:
+    """Two batches of rows of length one that want gradients."""
+    torch.manual_seed(0)
+    q, k = (functional.normalize(torch.randn(n, d)).requires_grad_() for _ in range(2))
+    return q, k
+
+
+def step(loss: Loss, q: Tensor, k: Tensor) -> float:
+    """Forward and backward; the loss."""
+    q.grad = k.grad = None
+    value = loss(q, k)
+    if value.requires_grad:
+        value.backward()
+    return value.item()
+
+
+def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
+    """One product of all rows with all: as a whole, and in tiles that stay in cache."""
+    q, k = q.detach(), k.detach()
+    height, width = (min(len(q), side) for side in TILE)
+    tile, whole = q.new_empty(height, width), q.new_empty(len(q), len(q))
+
+    def tiles() -> None:
+        for rows in q.split(height):
+            for columns in k.split(width):
+                torch.mm(rows, columns.T, out=tile)
+
+    return {"tiles": tiles, "whole": lambda: torch.mm(q, k.T, out=whole)}
+
+
+def turns(runs: dict[str, Callable[[], object]], seconds: float, once: bool) -> dict[str, Any]:
+    """Medians of everyone's runs, one after the other; at least 5 each, and many while cheap."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+
+    def go(names: Iterable[str]) -> None:
+        for name in names:
+            begin = time.perf_counter()
+            runs[name]()
+            taken[name].append(time.perf_counter() - begin)
+
+    gc.collect()
+    gc.disable()
+    go(runs)
+    if not once:
+        go(runs)  # the first round compiled
+        cost = {name: times.pop() for name, times in taken.items()}
+        quick = [name for name in runs if cost[name] < SLOW * cost["nearfar"]]
+        rounds = max(5, min(200, round(seconds / sum(cost[name] for name in quick))))
+        for times in taken.values():
+            times.clear()
+        for number in range(rounds):
+            go(quick if number % (rounds // 5) else runs)
+    gc.enable()
+    return {
+        "repeats": len(taken["nearfar"]),
+        "seconds": {name: median(times) for name, times in taken.items()},
+    }
+
+
+def measure(form: str, n: int, d: int, tau: float, names: Collection[str], seconds: float) -> Row:
+    """One row."""
+    torch.compiler.reset()
+    present, _ = field(form, tau, names)
+    fits = {one: loss for one, loss in present.items() if one.bytes(n) < 0.7 * memory()}
+    q, k = batch(n, d)
+    runs: dict[str, Callable[[], object]] = {
+        one.name: lambda loss=loss: step(loss, q, k) for one, loss in fits.items()
+    }
+    row: Row = {"form": form, "n": n, "d": d, "tau": tau}
+    try:
+        coarse = nearfar(form, tau, products="bf16")
+    except TypeError:  # not there yet
+        coarse = None
+    if coarse:
+        runs[BF16] = lambda: step(coarse, q, k)
+        if n <= 8192:
+            row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
+    head = min(n, 4096)
+    runs |= bare(q[:head], k[:head])
+    timed = turns(runs, seconds, n >= ONCE_FROM)
+    products = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in ("tiles", "whole")}
+    row |= timed | {"product_seconds": products}
+    return row | {"too_large": [one.name for one in present if one not in fits]}
+
+
+def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
+    """Relative, of both inputs together."""
+
+    def gradient(of: Loss) -> Tensor:
+        return torch.cat(torch.autograd.grad(of(q, k), (q, k)))
+
+    wanted = gradient(reference)
+    return float((gradient(loss) - wanted).norm() / wanted.norm())
+
+
+def best_peer(row: Row) -> str:
+    """The fastest of the others."""
+    peers = {name: s for name, s in row["seconds"].items() if not name.startswith("nearfar")}
+    return min(peers, key=lambda name: peers[name]) if peers else ""
+
+
+def ratio(row: Row) -> float | None:
+    """The best peer's time in units of nearfar's."""
+    best = best_peer(row)
+    return row["seconds"][best] / row["seconds"]["nearfar"] if best else None
+
+
+def roofline(row: Row) -> float:
+    """The share of nearfar's time that the products alone would take."""
+    kept = 4 * row["n"] ** 2 * TILES[row["form"]] <= KEEP
+    units = (UNITS_KEPT if kept else UNITS_BEYOND)[row["form"]]
+    return units * min(row["product_seconds"].values()) / row["seconds"]["nearfar"]
+
+
+def agree(form: str, tau: float, names: Collection[str]) -> dict[str, Contestant]:
+    """Everyone present, by name, all with nearfar's value; nobody without nearfar."""
+    present, absent = field(form, tau, names)
+    for line in absent:
+        print(f"absent: {line}")
+    q, k = batch(64, 128)
+    values = {one.name: step(loss, q, k) for one, loss in present.items()}
+    if "nearfar" not in values:
+        return {}
+    for name, value in values.items():
+        if abs(value - values["nearfar"]) > 1e-4:
+            raise SystemExit(f"{name}, {form}, is another loss: {values}")
+    return {one.name: one for one in present}
+
+
+def show(row: Row) -> None:
+    """One line a row."""
+    times = sorted(row["seconds"].items(), key=lambda pair: pair[1])
+    ahead = ratio(row)
+    print(
+        f"{row['form']:9} N={row['n']:<6} d={row['d']:<4} tau={row['tau']:<5}",
+        f"ratio {ahead:5.2f}" if ahead else "ratio     -",
+        f"roofline {roofline(row):4.0%} |",
+        ", ".join(f"{name} {1000 * s:.4g} ms" for name, s in times),
+        flush=True,
+    )
+
+
+def cells(words: argparse.Namespace) -> Iterator[tuple[str, int, int, float]]:
+    """The grid: form, N, D, temperature; each once."""
+    grid = TABLE + SWEEP + COLD
+    if words.sizes or words.dims or words.tau:
+        sizes, dims = words.sizes or "4096,8192", words.dims or "256"
+        grid = tuple(
+            product(
+                FORMS, map(int, sizes.split(",")), map(int, dims.split(",")), (words.tau or TAU,)
+            )
+        )
+    forms = words.forms.split(",") if words.forms else FORMS
+    for cell in dict.fromkeys(grid):
+        if cell[0] in forms and (cell[1] <= 8192 or not words.quick):
+            yield cell
+
+
+def main() -> None:
+    """Check, then time cell after cell; the file is written after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--forms", help=f"some of {','.join(FORMS)}")
+    parser.add_argument("--sizes", help="N, as in 64,128; with this, dims or tau: just those")
+    parser.add_argument("--dims")
+    parser.add_argument("--tau", type=float)
+    parser.add_argument("--names", help="some of the contestants, with ; between them")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20, help="wanted, a cell")
+    parser.add_argument("--quick", action="store_true", help="no N above 8192")
+    parser.add_argument("--out", type=Path)
+    words = parser.parse_args()
+    torch.set_num_threads(words.threads)
+    grid = list(cells(words))
+    names = {"nearfar", *words.names.split(";")} if words.names else ()
+    known = {form: agree(form, TAU, names) for form in dict.fromkeys(cell[0] for cell in grid)}
+    versions = {one.package: one.version() for form in known.values() for one in form.values()}
+    rows: list[Row] = []
+    for cell in grid:
+        if known[cell[0]]:
+            rows.append(measure(*cell, names, words.seconds))
+            show(rows[-1])
+        if words.out:
+            found = describe() | {"versions": versions, "rows": rows}
+            words.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Who competes: a contestant is one implementation of one form of the loss.
+
+It is made from a temperature and called with two (N, D) float32 batches with rows of length one,
+row i of one the partner of row i of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Make = Callable[[float], Loss]
+
+FORMS = ("one-way", "symmetric", "NT-Xent", "SupCon", "SigLIP")
+BIAS = -10.0  # of SigLIP
+ITEMS_PER_LABEL = 8  # of SupCon, two views each
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One implementation of one form; its library is imported when it is made."""
+
+    form: str
+    name: str
+    package: str
+    make: Make
+    buffers: float  # float32 N x N matrices alive at its peak, roughly; 0: memory O(N)
+    cubic: float  # float32 N x N x N ones
+
+    def bytes(self, n: int) -> float:
+        """A rough estimate of its peak."""
+        return 4 * n**2 * (self.buffers + self.cubic * n)
+
+    def version(self) -> str:
+        """Of the installed package."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return "from source"
+
+
+_entered: list[Contestant] = []
+
+
+def contestant(
+    form: str, name: str, package: str, *, buffers: float = 0.0, cubic: float = 0.0
+) -> Callable[[Make], Make]:
+    """Enter the function below into the field."""
+
+    def enter(make: Make) -> Make:
+        _entered.append(Contestant(form, name, package, make, buffers, cubic))
+        return make
+
+    return enter
+
+
+def field(
+    form: str, tau: float, names: Collection[str] = ()
+) -> tuple[dict[Contestant, Loss], list[str]]:
+    """Everyone, or everyone named, who can compete; nearfar first. And a line on who cannot."""
+    import dense  # noqa: F401
+    import peers  # noqa: F401
+
+    present, absent = {}, []
+    for one in _entered:
+        if one.form == form and (not names or one.name in names):
+            try:
+                present[one] = one.make(tau)
+            except (ImportError, AttributeError) as error:
+                absent.append(f"{one.name}, {form}: {error}")
+    return present, absent
+
+
+def labels(rows: int) -> Tensor:
+    """SupCon's labels of the two batches, one after the other."""
+    return (torch.arange(rows) // ITEMS_PER_LABEL).repeat(2)

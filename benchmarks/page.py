@@ -1,0 +1,202 @@
+"""docs/performance.md and its figure, from benchmarks/results: python benchmarks/page.py"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from cpu import BF16, COLD, SWEEP, TABLE, Row, best_peer, ratio, roofline
+from field import FORMS
+
+matplotlib.use("svg")
+from matplotlib import pyplot
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+FIGURE = "figures/loss_cpu.svg"
+DRAWN = "symmetric"
+
+HEAD = """# Performance
+
+Forward and backward of each loss, gradients of both inputs, float32, against the same loss from
+other libraries and against PyTorch alone. Written by `make bench`; the raw medians are in
+benchmarks/results/loss_cpu.json and loss_memory.json.
+
+{device}, {vectors}, {threads} threads, Python {python};
+{versions}.
+
+"PyTorch" is the best few lines we could write (`benchmarks/dense.py`), "compiled" is torch.compile
+of them, without the time to compile. All contestants agree with nearfar's value at N = 64 to 1e-4,
+then take turns in one process; times are medians. **Ratio** is the time of the fastest other
+contestant over nearfar's: above 1, nearfar is faster. **Products** is the time of the bare matrix
+products the form needs, measured in the same process, over nearfar's.
+
+![Time and memory against N]({figure})
+"""
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    """Markdown."""
+    head = list(head)
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows) + "\n"
+
+
+def ms(seconds: float) -> str:
+    """Milliseconds, three digits."""
+    return f"{1000 * seconds:,.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
+
+
+def mib(size: float) -> str:
+    """Mebibytes."""
+    return f"{size / 2**20:,.0f}"
+
+
+def times(ahead: float | None) -> str:
+    """A ratio."""
+    return f"{ahead:.2f}" if ahead else "no peer fits"
+
+
+def pick(rows: list[Row], cells: Iterable[tuple[str, int, int, float]]) -> list[Row]:
+    """The rows of these cells, in their order, as far as they were measured."""
+    known = {(row["form"], row["n"], row["d"], row["tau"]): row for row in rows}
+    return [known[cell] for cell in cells if cell in known]
+
+
+def against(rows: list[Row]) -> str:
+    """nearfar beside the best of the others."""
+    return table(
+        ("form", "N", "D", "nearfar, ms", "best other, ms", "which", "ratio", "products"),
+        (
+            (
+                *(row["form"], row["n"], row["d"], ms(row["seconds"]["nearfar"])),
+                *((ms(row["seconds"][best]), best) if (best := best_peer(row)) else ("", "")),
+                *(times(ratio(row)), f"{roofline(row):.0%}"),
+            )
+            for row in rows
+        ),
+    )
+
+
+def sweep(rows: list[Row]) -> str:
+    """Ratios: a line for each N, a column for each form."""
+    cells = {(row["form"], row["n"]): times(ratio(row)) for row in rows}
+    sizes = sorted({n for _, n in cells})
+    lines = ((n, *(cells.get((form, n), "") for form in FORMS)) for n in sizes)
+    return table(("N", *FORMS), lines)
+
+
+def everyone(rows: list[Row]) -> str:
+    """All contestants at one size."""
+    return table(
+        ("form", "contestant", "ms"),
+        (
+            (row["form"], name, ms(seconds))
+            for row in rows
+            for name, seconds in sorted(row["seconds"].items(), key=lambda pair: pair[1])
+        ),
+    )
+
+
+def bf16(rows: list[Row]) -> str:
+    """Products in bfloat16 beside those in float32."""
+    return table(
+        ("form", "N", "D", "float32, ms", "bf16, ms", "ratio", "relative error of the gradient"),
+        (
+            (
+                *(row["form"], row["n"], row["d"], ms(row["seconds"]["nearfar"])),
+                *(ms(coarse), f"{row['seconds']['nearfar'] / coarse:.2f}"),
+                f"{row['bf16_gradient_error']:.1e}",
+            )
+            for row in rows
+            if (coarse := row["seconds"].get(BF16))
+        ),
+    )
+
+
+def peaks(rows: list[Row]) -> str:
+    """Peak memory: a line for each contestant, a column for each N."""
+    usual = [row for row in rows if row["budget"] == "default" and row["n"] <= 8192]
+    sizes = sorted({row["n"] for row in usual})
+    found = {(row["form"], row["name"], row["n"]): mib(row["peak_bytes"]) for row in usual}
+    names = dict.fromkeys((form, name) for form, name, _ in found)
+    lines = [(*name, *(found.get((*name, n), "") for n in sizes)) for name in names]
+    return table(("form", "contestant", *(f"N = {n}" for n in sizes)), lines)
+
+
+def lean(rows: list[Row]) -> str:
+    """nearfar without kept tiles, and at its largest."""
+    rows = [row for row in rows if row["budget"] == "none" or row["n"] > 8192]
+    return table(
+        ("form", "N", "D", "budget", "peak, MiB", "one N x N matrix", "open_clip's peak"),
+        (
+            (
+                *(row["form"], row["n"], row["d"], row["budget"]),
+                *(mib(row["peak_bytes"]), mib(row["matrix_bytes"]), row.get("open_clip", "")),
+            )
+            for row in rows
+        ),
+    )
+
+
+def draw(timed: list[Row], peaked: list[Row]) -> None:
+    """Time and memory of one form against N."""
+    pyplot.rcParams["svg.hashsalt"] = "nearfar"
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4))
+    timed = [row for row in timed if row["form"] == DRAWN]
+    peaked = [row for row in peaked if row["form"] == DRAWN and row["budget"] == "default"]
+    for name in dict.fromkeys(name for row in timed for name in row["seconds"]):
+        style = {"marker": "o", "markersize": 3, "linewidth": 2.5 if name == "nearfar" else 1}
+        line = [(row["n"], row["seconds"][name]) for row in timed if name in row["seconds"]]
+        left.plot(*zip(*line, strict=True), label=name, **style)
+        line = [(row["n"], row["peak_bytes"] / 2**20) for row in peaked if row["name"] == name]
+        right.plot(*(zip(*line, strict=True) if line else ((), ())), **style)
+    left.set(ylabel="seconds, forward and backward")
+    right.set(ylabel="peak memory beyond the inputs, MiB")
+    for axes in (left, right):
+        axes.set(xlabel=f"N ({DRAWN}, D = 256)", xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+    left.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs" / FIGURE, metadata={"Date": None})
+
+
+def main() -> None:
+    """Read, draw, write."""
+    speed: dict[str, Any] = json.loads((RESULTS / "loss_cpu.json").read_text())
+    memory: dict[str, Any] = json.loads((RESULTS / "loss_memory.json").read_text())
+    rows, peaked = speed["rows"], memory["rows"]
+    for row in peaked:
+        for other in peaked:
+            if other["name"] == "open_clip" and (row["form"], row["n"]) == (
+                other["form"],
+                other["n"],
+            ):
+                row["open_clip"] = mib(other["peak_bytes"])
+    versions = ", ".join(f"{package} {number}" for package, number in speed["versions"].items())
+    draw(pick(rows, SWEEP), peaked)
+    parts = (
+        HEAD.format(**speed | {"versions": versions, "figure": FIGURE}),
+        "## Large batches\n",
+        against(pick(rows, TABLE)),
+        "## Every size\n\nRatios at D = 256. Where no matrix fits, only O(N) peers are left.\n",
+        sweep(pick(rows, SWEEP)),
+        "## A low temperature\n\nThe same at 0.01.\n",
+        against(pick(rows, COLD)),
+        "## Everyone\n\nAt N = 4,096 and D = 256.\n",
+        everyone([row for row in pick(rows, SWEEP) if row["n"] == 4096]),
+        '## Products in bfloat16\n\n`products="bf16"` beside float32.\n',
+        bf16(pick(rows, TABLE)),
+        "## Memory\n\nPeak of a process of its own beyond the inputs, D = 256, MiB.\n",
+        peaks(peaked),
+        "nearfar without a budget for kept tiles, and with a large batch:\n",
+        lean(peaked),
+    )
+    (ROOT / "docs" / "performance.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Row i of the keys is the positive of query i."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nearfar.loss import _check as check
+from nearfar.loss._negatives import Explicit, Sides, estimated
+from nearfar.loss._pull import contrast, partners
+from nearfar.loss._shard import Shard
+from nearfar.loss.push import Backend, Game
+
+
+def one_positive(
+    game: Game,
+    shard: Shard,
+    explicit: Explicit | None,
+    backend: Backend,
+    *,
+    in_batch: bool,
+    decoupled: bool,
+    margin: float,
+    similarity_margin: float | None,
+    hardness: float,
+    tau_plus: float,
+) -> Tensor:
+    """Push away from the crowd, pull towards the one positive, (N,); options as in `info_nce`."""
+    similarity = partners(game.query, game.keys)
+    positive = (similarity - margin if margin else similarity) * game.scale
+    if game.crowd.bias is not None:
+        positive = positive + game.crowd.bias.diagonal(shard.first)
+    if similarity_margin is not None:
+        ceiling = similarity.detach() + similarity_margin
+        game = replace(game, crowd=replace(game.crowd, ceiling=ceiling))
+
+    def crowd(factor: float | None) -> Sides:
+        """Logsumexp of the negatives, of logits times a factor; None: how many there are."""
+        at = game.blank() if factor is None else replace(game, scale=game.scale * factor)
+        rows, columns = _in_batch(at, shard, backend) if in_batch else (None, None)
+        if explicit is not None:
+            extra = (explicit.blank() if factor is None else explicit).push(at, backend)
+            rows = extra if rows is None else torch.logaddexp(rows, extra)
+        assert rows is not None
+        return rows, columns
+
+    if hardness or tau_plus:
+        sides = estimated(crowd, positive, game.scale, hardness=hardness, tau_plus=tau_plus)
+    else:
+        sides = crowd(1.0)
+    crowds = [side for side in sides if side is not None]
+    if similarity_margin is None and game.crowd.picky:
+        for side in crowds:
+            check.somebody(side)
+    losses = [contrast(side, positive, decoupled=decoupled) for side in crowds]
+    return losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
+
+
+def _in_batch(game: Game, shard: Shard, backend: Backend) -> Sides:
+    if game.both and game.crowd.ceiling is not None:
+        # Each side has ceilings of its own: two games.
+        there, back = replace(game, both=False), game.turned()
+        return shard.push(there, backend)[0], shard.push(back, backend)[0]
+    return shard.push(game, backend)

@@ -1,0 +1,33 @@
+"""The pull: similarities of the few pairs that belong together, never of all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.linalg import vecdot
+from torch.nn import functional
+
+
+def partners(query: Tensor, key: Tensor) -> Tensor:
+    """q_i . k_i, (N,)."""
+    with torch.autocast(query.device.type, enabled=False):
+        similarity: Tensor = vecdot(query, key)
+    return similarity
+
+
+def contrast(
+    crowd: Tensor, positive: Tensor, pull: Tensor | None = None, *, decoupled: bool = False
+) -> Tensor:
+    """log(exp(crowd) + exp(positive)) - pull, right also where it is tiny or the crowd is empty.
+
+    Args:
+        crowd: (N,) logsumexp of the negatives.
+        positive: (N,) logsumexp of the positives.
+        pull: (N,) mean logit of the positives; None: there is one, ``positive``.
+        decoupled: The positives leave the logarithm.
+    """
+    if decoupled:
+        return crowd - (positive if pull is None else pull)
+    # log(1 + e^x) to the last digit: torch's switch to x at 20 would show in float64.
+    loss = functional.softplus(crowd - positive, threshold=40)
+    return loss if pull is None else loss + (positive - pull)

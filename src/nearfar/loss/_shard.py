@@ -1,0 +1,84 @@
+"""This rank's rows of the global batch, and their game against everybody's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nearfar.loss._ranks import Group, Ranks
+from nearfar.loss._ring import ring_push, ring_sigmoid_push
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, push, sigmoid_push
+
+
+class Shard:
+    """Rows that this rank holds.
+
+    Args:
+        rows: (n, D) the rows.
+        group: See `info_nce`.
+        views: The rows are this many views of the same items, one view after the other.
+    """
+
+    def __init__(self, rows: Tensor, group: Group, views: int = 1) -> None:
+        self.ranks = Ranks(group)
+        self.counts = self.ranks.count(len(rows), rows.device)
+        self.rows, self.views, self.device = len(rows), views, rows.device
+        self.first, self.total = sum(self.counts[: self.ranks.rank]), sum(self.counts)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """All ranks' rows."""
+        return self.ranks.gather(x, self.counts)
+
+    def strangers(self, ids: Tensor | None) -> Crowd:
+        """Everybody but those of the same item, or of the same id."""
+        if ids is not None:
+            ids = ids.repeat(self.views)
+            return Crowd(row_id=ids, column_id=self.gather(ids))
+        row = torch.arange(self.rows, device=self.device)
+        item = row % (self.rows // self.views) if self.views > 1 else row
+        items = self.rows // self.views
+        columns = [item + (self.first + view * items) for view in range(self.views)]
+        listed = Pairs(row.repeat(self.views) if self.views > 1 else row, torch.cat(columns))
+        ids = item + self.first if self.first else item
+        return Crowd(row_id=ids, column_id=self.gather(ids), listed=listed)
+
+    def push(self, game: Game, backend: Backend) -> tuple[Tensor, Tensor | None]:
+        """Logsumexp over the crowd of each of our queries and, if asked, of each of our keys.
+
+        Args:
+            game: Our queries and our keys; the columns of its crowd are all ranks' keys.
+            backend: Who computes.
+        """
+        if self.ranks.alone:
+            return push(game, backend)
+        if self.ranks.ring:
+            rows, columns = ring_push(game, self.ranks, self.counts, backend)
+        else:
+            rows, columns = push(replace(game, key=self.gather(game.keys)), backend)
+        if columns is None:
+            return rows, None
+        return rows, together(self.ranks.scatter(columns, self.counts))
+
+    def sigmoid_push(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
+        """The sum over our queries and everybody's keys of log(1 + exp(s_ij + bias))."""
+        if self.ranks.ring:
+            return ring_sigmoid_push(game, bias, self.ranks, self.counts)
+        key = game.keys if self.ranks.alone else self.gather(game.keys)
+        return sigmoid_push(replace(game, key=key), bias, backend)
+
+    def reduce(self, loss: Tensor, reduction: str) -> Tensor:
+        """none: our rows; sum or mean: over all ranks' rows."""
+        if reduction == "none":
+            return loss
+        if self.ranks.alone:
+            return loss.mean() if reduction == "mean" else loss.sum()
+        return self.ranks.total(loss.sum(), len(loss), mean=reduction == "mean")
+
+
+def together(logs: Tensor) -> Tensor:
+    """Logsumexp of the parts of a crowd along the first dimension; parts may be empty."""
+    top = logs.detach().amax(0).clamp_min(torch.finfo(logs.dtype).min)
+    total: Tensor = (logs - top).exp().sum(0).log() + top
+    return total

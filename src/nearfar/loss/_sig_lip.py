@@ -1,0 +1,91 @@
+"""SigLIP: every pair of image and text is a yes-or-no question."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nearfar.loss import _check as check
+from nearfar.loss._clip import checked_scale
+from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._numbers import working
+from nearfar.loss._pull import partners
+from nearfar.loss._ranks import Group
+from nearfar.loss._shard import Shard
+from nearfar.loss._temperature import scale_of
+from nearfar.loss.push import Backend, Game
+
+
+class SigLipLoss(nn.Module):
+    """The sigmoid loss, with open_clip's calling convention (Zhai et al. 2023, arXiv 2303.15343).
+
+    ``-1/N sum_ij log sigmoid(y_ij (scale s_ij + bias))``, y_ij = 1 for a pair and -1 for strangers
+    (algorithm 1). There is no softmax: a pair is judged without its crowd. Features are taken as
+    given: normalise them first if the model does not.
+
+    Args:
+        group: See `info_nce`; so are the others.
+
+    Example:
+        >>> loss = SigLipLoss()(torch.eye(2), torch.eye(2), logit_scale=10.0, logit_bias=-10.0)
+        >>> round(loss.item(), 4)  # log(1 + e^0) + log(1 + e^-10)
+        0.6932
+    """
+
+    def __init__(
+        self,
+        *,
+        group: Group = "auto",
+        backend: Backend = "auto",
+        products: Products = "exact",
+    ) -> None:
+        super().__init__()
+        check_engine(group, backend, products)
+        self.group, self.backend, self.products = group, backend, products
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: float | Tensor,
+        logit_bias: float | Tensor = 0.0,
+        *,
+        ids: Tensor | None = None,
+    ) -> Tensor:
+        """The mean over images of the sum over texts.
+
+        Args:
+            image_features: (N, D).
+            text_features: (N, D), row i the text of image i.
+            logit_scale: 1 / temperature, already exponentiated: a number or a 0-dim tensor.
+            logit_bias: Added to every logit; about -log of the batch size at the start.
+            ids: (N,) integers; rows with equal ids are never each other's negatives.
+
+        Raises:
+            NearfarError: Shapes, dtypes or devices that do not fit, a row that is not finite, a
+                ``logit_scale`` that is no positive, finite number, a batch of one.
+        """
+        check.matrix("image_features", image_features)
+        check.matrix("text_features", text_features, image_features, "image_features")
+        shard = Shard(image_features, self.group)
+        check.several(shard.total > 1)
+        if ids is not None:
+            check.integer_ids("ids", ids, image_features)
+        image, text = working(image_features), working(text_features)
+        bias = torch.as_tensor(logit_bias, dtype=image.dtype, device=image.device).reshape(())
+        game = Game(
+            query=image,
+            key=text,
+            scale=scale_of(1 / checked_scale(logit_scale), image),
+            crowd=shard.strangers(ids),
+            bf16=self.products == "bf16",
+        )
+        push = shard.sigmoid_push(game, bias, self.backend)
+        pull = torch.nn.functional.softplus(
+            -(partners(image, text) * game.scale + bias), threshold=40
+        )
+        loss = shard.ranks.total(push + pull.sum(), shard.rows, mean=True)
+        return check.finite_loss(loss, image_features=image_features, text_features=text_features)
+
+    def extra_repr(self) -> str:
+        return described(None, group=self.group, backend=self.backend, products=self.products)

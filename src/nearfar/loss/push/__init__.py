@@ -1,0 +1,24 @@
+"""The push: logsumexp of a matrix of similarities that is never stored.
+
+The one expensive primitive of the library. ``push(game)`` says who is in each query's crowd and
+how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) does the work.
+"""
+
+from nearfar.loss.push._choose import BACKENDS, Backend, choose
+from nearfar.loss.push._crowd import Crowd, Pairs
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._push import engine, push
+from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Crowd",
+    "Game",
+    "Pairs",
+    "choose",
+    "engine",
+    "push",
+    "sigmoid_pass",
+    "sigmoid_push",
+]

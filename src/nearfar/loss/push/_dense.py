@@ -1,0 +1,52 @@
+"""The dense backend and reference: the formula, with the matrix of similarities stored.
+
+Plain differentiable torch, so it is also what second derivatives, transforms and the compiler use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push._game import Game
+
+
+def logits(game: Game) -> Tensor:
+    """s_ij = scale q_i . k_j + b_ij, (N, M), -inf where key j is left out of query i's crowd."""
+    query, key, crowd = game.query, game.keys, game.crowd
+    with torch.autocast(query.device.type, enabled=False):
+        similarity = query @ key.transpose(-2, -1)
+        scores = similarity * game.scale
+    if crowd.bias is not None:
+        scores = scores + crowd.bias
+    out = crowd.left_out_grid(len(query), len(key), query.device)
+    if crowd.ceiling is not None:
+        above = similarity > crowd.ceiling[:, None]
+        out = above if out is None else out | above
+    return scores if out is None else scores.masked_fill(out, -torch.inf)
+
+
+def push(game: Game) -> tuple[Tensor, Tensor | None]:
+    """Logsumexp along rows and, for both directions, along columns; -inf for an empty crowd."""
+    scores = logits(game)
+    return _lse(scores, 1), _lse(scores, 0) if game.both else None
+
+
+def _lse(scores: Tensor, dim: int) -> Tensor:
+    # A row of nothing but -inf has no gradient to give; logsumexp's would be NaN.
+    if scores.shape[dim] == 0:
+        return scores.logsumexp(dim)
+    empty = (scores == -torch.inf).all(dim, keepdim=True)
+    log: Tensor = scores.masked_fill(empty, 0.0).logsumexp(dim)
+    return log.masked_fill(empty.squeeze(dim), -torch.inf)
+
+
+def gradients(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor | None], grads: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again; None for an input that wants none."""
+    wanted = [x for x in inputs if x is not None and x.requires_grad]
+    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+    return [next(found) if x is not None and x.requires_grad else None for x in inputs]

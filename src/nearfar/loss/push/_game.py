@@ -1,0 +1,64 @@
+"""The game: queries, keys, a scale and a crowd, as every backend takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push._crowd import Crowd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """All that the push is made from.
+
+    Attributes:
+        query: (N, D), float32 or float64.
+        key: (M, D); None: the queries are each other's keys, and the matrix is symmetric.
+        scale: 0-dim, 1 / temperature.
+        crowd: Who stands in the denominators.
+        both: Also for each key, over the queries.
+        longest: No row of either side is longer than this; None: not known.
+        bf16: Multiply matrices in bfloat16.
+    """
+
+    query: Tensor
+    key: Tensor | None
+    scale: Tensor
+    crowd: Crowd
+    both: bool = False
+    longest: float | None = None
+    bf16: bool = False
+
+    def rules(self) -> dict[str, Any]:
+        """All but the tensors that may want gradients."""
+        return {
+            "crowd": self.crowd,
+            "both": self.both,
+            "longest": self.longest,
+            "bf16": self.bf16,
+        }
+
+    def blank(self) -> Game:
+        """The same players, all similarities zero: the push of it counts the crowd."""
+        key = None if self.key is None else torch.zeros_like(self.key[:, :1])
+        crowd = replace(self.crowd, bias=None)
+        return replace(self, query=torch.zeros_like(self.query[:, :1]), key=key, crowd=crowd)
+
+    def turned(self) -> Game:
+        """The game of the keys, who ask for their queries."""
+        crowd = self.crowd.turned()
+        return replace(self, query=self.keys, key=self.query, crowd=crowd, both=False)
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys, the queries themselves where they are their own."""
+        return self.query if self.key is None else self.key
+
+    @property
+    def triangle(self) -> bool:
+        """The matrix of similarities is symmetric, so half of it is enough."""
+        return self.key is None

@@ -1,0 +1,70 @@
+"""The primitive and its gradients, first and second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push import _dense, _tiled
+from nearfar.loss.push._choose import Backend, choose
+from nearfar.loss.push._game import Game
+
+
+def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
+    """log sum_j exp(s_ij) over the crowd of each query and, if the game asks, of each key.
+
+    Returns:
+        (N,) and (M,) or None; -inf where the crowd is empty.
+    """
+    name = choose(game, backend)
+    if name == "dense":
+        return _dense.push(game)
+    logs = _Push.apply(game.query, game.key, game.scale, game, engine(name))  # type: ignore[no-untyped-call]
+    return logs if game.both else (logs, None)
+
+
+def engine(name: Backend) -> Any:
+    """The module that computes: it has ``forward`` and ``backward``."""
+    if name == "triton":
+        from nearfar.loss.push import _triton
+
+        return _triton
+    return _tiled
+
+
+class _Push(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor | None, scale: Tensor, game: Game, engine: Any
+    ) -> Any:
+        with torch.autocast(query.device.type, enabled=False):
+            rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
+        ctx.engine, ctx.rules = engine, game.rules()
+        ctx.save_for_backward(query, key, scale, rows, columns, *kept)
+        return (rows, columns) if game.both else rows
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        query, key, scale, rows, columns, *kept = ctx.saved_tensors
+        game = Game(query=query, key=key, scale=scale, **ctx.rules)
+        needs_query, needs_key, needs_scale = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            logs = [log for log in _dense.push(game) if log is not None]
+            return *_dense.gradients(logs, (query, key, scale), grads), None, None
+        with torch.autocast(query.device.type, enabled=False):
+            grad_query, grad_key = ctx.engine.backward(
+                game,
+                (rows, grads[0]),
+                (columns, grads[1]) if game.both else None,
+                kept,
+                needs_query=needs_query or needs_scale,
+                needs_key=needs_key,
+            )
+        grad_scale = None
+        if needs_scale:
+            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+            if game.triangle:
+                grad_scale /= 2
+        return grad_query if needs_query else None, grad_key, grad_scale, None, None

@@ -1,0 +1,72 @@
+"""Sums with running maxima, for logits that spread too far for one shift: very low temperatures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._tiles import LOG2E, Tiles
+
+
+def forward(game: Game) -> tuple[Tensor, Tensor | None]:
+    """Logsumexp along rows and columns."""
+    tiles = Tiles(game, None)
+    rows = _Sums(game.query)
+    columns = rows if game.triangle else _Sums(game.keys)
+    buffer, scratch = tiles.buffer(), tiles.buffer()
+    for block in tiles:
+        tile = tiles.logits(block, buffer)
+        rows.add(block.rows, tile, 1, scratch)
+        if game.both or game.triangle:
+            columns.add(block.beyond, tile[:, block.skip :], 0, scratch)
+    return rows.log(), columns.log() if game.both else None
+
+
+class _Sums:
+    """Sums of exponentials along one side of a matrix."""
+
+    def __init__(self, side: Tensor) -> None:
+        self.sum = side.new_zeros(len(side))
+        self.top = torch.full_like(self.sum, -torch.inf)
+
+    def add(self, at: slice, tile: Tensor, dim: int, scratch: Tensor) -> None:
+        if not tile.numel():
+            return
+        top = torch.maximum(self.top[at], tile.amax(dim))
+        shift = top.clamp_min(torch.finfo(top.dtype).min)
+        lifted = torch.sub(tile, shift.unsqueeze(dim), out=scratch[: tile.numel()].view(tile.shape))
+        self.sum[at] *= (self.top[at] - shift).exp2()
+        self.sum[at] += lifted.exp2_().sum(dim)
+        self.top[at] = top
+
+    def log(self) -> Tensor:
+        return (self.sum.log2() + self.top.clamp_min(torch.finfo(self.top.dtype).min)) / LOG2E
+
+
+class Force:
+    """dL / dq of a tile of logits: for each row and column, its incoming gradient times p."""
+
+    def __init__(
+        self,
+        game: Game,
+        row: tuple[Tensor, Tensor],
+        column: tuple[Tensor, Tensor] | None,
+        shift: float,
+    ) -> None:
+        self.row = self._side(game, *row)
+        self.column = None if column is None else self._side(game, *column)
+
+    @staticmethod
+    def _side(game: Game, log: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        empty = log == -torch.inf
+        return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
+
+    def of(self, tile: Tensor, rows: slice, columns: slice, out: Tensor) -> Tensor:
+        """The forces of ``tile``, in ``out``."""
+        log, weight = (side[rows, None] for side in self.row)
+        torch.sub(tile, log, out=out).exp2_().mul_(weight)
+        if self.column is not None:
+            log, weight = (side[columns] for side in self.column)
+            out.addcmul_((tile - log).exp2_(), weight)
+        return out

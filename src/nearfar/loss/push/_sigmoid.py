@@ -1,0 +1,104 @@
+"""The sigmoid push: every pair on its own, sum_ij log(1 + exp(s_ij + b)), for SigLIP.
+
+The gradient of a sum is known as soon as a tile is, so one pass computes both: 3 matrix products.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nearfar.errors import NearfarError
+from nearfar.loss._check import traced
+from nearfar.loss.push import _dense
+from nearfar.loss.push._choose import Backend, choose
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._tiled import add_product, shift_of
+from nearfar.loss.push._tiles import LOG2E, Tiles, view
+
+
+class Found(NamedTuple):
+    """The sum, and its gradients."""
+
+    total: Tensor
+    query: Tensor | None
+    key: Tensor | None
+    bias: Tensor
+
+
+def sigmoid_push(game: Game, bias: Tensor, backend: Backend = "auto") -> Tensor:
+    """sum_ij log(1 + exp(s_ij + bias)) over the crowds of all queries, 0-dim.
+
+    Args:
+        game: Who plays.
+        bias: 0-dim.
+        backend: ``tiled`` or ``dense``, which also serves transforms.
+
+    Raises:
+        NearfarError: ``triton``, which has no kernel for this.
+    """
+    if backend == "triton":
+        raise NearfarError(
+            "backend='triton' has no kernel for the sigmoid loss; wanted 'tiled', which runs on "
+            "every device, or 'auto'."
+        )
+    if backend == "dense" or (backend == "auto" and traced()):
+        return functional.softplus(_dense.logits(game) + bias, threshold=40).sum()
+    choose(game, "tiled")
+    total: Tensor = _Sigmoid.apply(game.query, game.keys, game.scale, bias, game)  # type: ignore[no-untyped-call]
+    return total
+
+
+def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
+    """The sum over all tiles and, if asked, its gradients."""
+    offset = bias.item()
+    tiles = Tiles(game, 0.0)
+    total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
+    grad_query = torch.zeros_like(game.query) if gradients else None
+    grad_key = torch.zeros_like(game.keys) if gradients else None
+    # exp2 must not overflow; the slower functions never do.
+    spread = shift_of(game) + max(0.0, offset) * LOG2E
+    buffer, scratch = tiles.buffer(), tiles.buffer()
+    for block in tiles:
+        tile = tiles.logits(block, buffer).add_(offset * LOG2E)
+        force = view(scratch, block)
+        if spread < 20:
+            tile.exp2_()
+            torch.add(tile, 1.0, out=force)
+            torch.div(tile, force, out=force)
+            total += tile.log1p_().sum(dtype=game.query.dtype)
+        else:
+            tile /= LOG2E
+            torch.sigmoid(tile, out=force)
+            total += functional.softplus(tile, threshold=40).sum(dtype=game.query.dtype)
+        if grad_query is not None and grad_key is not None:
+            grad_bias += force.sum(dtype=game.query.dtype)
+            force *= game.scale
+            add_product(grad_query[block.rows], force, tiles.key[block.columns])
+            add_product(grad_key[block.columns], force.T, tiles.query[block.rows])
+    return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
+
+
+class _Sigmoid(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, game: Game
+    ) -> Any:
+        with torch.autocast(query.device.type, enabled=False):
+            found = sigmoid_pass(game, bias, gradients=any(ctx.needs_input_grad))
+        ctx.rules = game.rules()
+        ctx.save_for_backward(query, key, scale, bias, *found[1:])
+        return found.total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        query, key, scale, bias, grad_query, grad_key, grad_bias = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            game = Game(query=query, key=key, scale=scale, **ctx.rules)
+            again = functional.softplus(_dense.logits(game) + bias, threshold=40).sum()
+            return *_dense.gradients([again], (query, key, scale, bias), [grad]), None
+        grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+        return grad * grad_query, grad * grad_key, grad * grad_scale, grad * grad_bias, None

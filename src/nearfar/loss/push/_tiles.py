@@ -1,0 +1,82 @@
+"""Tiles of logits, each with what is left out of the crowd."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push._blocks import Block, Blocks
+from nearfar.loss.push._crowd import Pairs
+from nearfar.loss.push._game import Game
+
+LOG2E = math.log2(math.e)
+
+
+class Tiles:
+    """Logits in base 2, tile by tile: exp2 costs a third of exp on common processors.
+
+    Args:
+        game: Who plays.
+        shift: Taken from every logit; None: no exponential will be taken of a logit as it is.
+    """
+
+    def __init__(self, game: Game, shift: float | None) -> None:
+        self.crowd, self.shift = game.crowd, shift or 0.0
+        self.factor = game.scale.item() * LOG2E
+        self.query, self.key = game.query, game.keys
+        # Differences of large logits are no matter for bfloat16.
+        if game.bf16 and shift is not None:
+            self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
+        self.blocks = Blocks(game)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+    @cached_property
+    def few(self) -> Pairs | None:
+        """The pairs of equal ids, unless they are too many to list."""
+        most = 8 * (len(self.query) + len(self.key))
+        return None if self.crowd.only_equal else self.crowd.equal_ids(most)
+
+    @cached_property
+    def left_out(self) -> list[tuple[Tensor, ...]]:
+        """For each list of pairs, their places in each tile."""
+        listed = (self.few, self.crowd.left_out)
+        return [self.blocks.places(pairs) for pairs in listed if pairs is not None]
+
+    def buffer(self) -> Tensor:
+        """Room for the largest tile."""
+        return self.query.new_empty(self.blocks.largest)
+
+    def logits(self, block: Block, buffer: Tensor | None = None) -> Tensor:
+        """The tile of ``block``, -inf outside the crowd; in ``buffer`` if there is one."""
+        crowd, rows, columns = self.crowd, block.rows, block.columns
+        tile = self.query.new_empty(block.shape) if buffer is None else view(buffer, block)
+        query, key = self.query[rows], self.key[columns]
+        torch.addmm(tile, query, key.T, beta=0, alpha=self.factor, out=tile)
+        if crowd.ceiling is not None:
+            tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
+        if crowd.bias is not None:
+            tile.add_(crowd.bias[rows, columns], alpha=LOG2E)
+        if self.shift:
+            tile -= self.shift
+        if crowd.mask is not None:
+            tile.masked_fill_(~crowd.mask[rows, columns], -torch.inf)
+        if crowd.row_id is not None and crowd.column_id is not None and self.few is None:
+            compare = torch.ne if crowd.only_equal else torch.eq
+            out = compare(crowd.row_id[rows, None], crowd.column_id[columns])
+            tile.masked_fill_(out, -torch.inf)
+        for places in self.left_out:
+            if len(places[block.number]):
+                tile.view(-1).index_fill_(0, places[block.number], -torch.inf)
+        return tile
+
+
+def view(buffer: Tensor, block: Block) -> Tensor:
+    """The first elements of a buffer, in the shape of a tile."""
+    height, width = block.shape
+    return buffer[: height * width].view(height, width)

@@ -1,0 +1,109 @@
+"""What a step asks and sends back: plain, against a memory bank, in chunks, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from nearfar.experiment import Experiment, Train
+from nearfar.loss import GradCache, MemoryBank, MomentumEncoder, info_nce
+from nearfar.pairs import Batch
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The game of a step; nothing in it holds a graph.
+
+    Attributes:
+        loss: 0-dim.
+        query: (N, D).
+        key: (N, D), row i the partner of query i.
+    """
+
+    loss: Tensor
+    query: Tensor
+    key: Tensor
+
+
+class Step:
+    """Encodes a batch, asks the loss and adds its gradients to every ``.grad``.
+
+    Args:
+        experiment: What is learned.
+        train: Whether there is a bank, and whether a batch is encoded in chunks.
+        learner: The experiment's model, wrapped.
+        backward: Called with the loss in place of its ``backward()``.
+        autocast: The precision in which keys are encoded that the learner does not encode.
+
+    Attributes:
+        memory: What a checkpoint must hold beside the learner, or None.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        train: Train,
+        learner: nn.Module,
+        *,
+        backward: Callable[[Tensor], object],
+        autocast: Autocast,
+    ) -> None:
+        self._experiment, self._learner, self._backward = experiment, learner, backward
+        self.memory = None if train.bank is None else _Memory(experiment, train, autocast)
+        self._key_encoder = learner if self.memory is None else self.memory
+        self._cache: GradCache | None = None
+        if train.cache_chunk is not None:
+            self._cache = GradCache(
+                learner, self._ask, train.cache_chunk, self._key_encoder, backward=backward
+            )
+
+    def __call__(self, batch: Batch) -> Seen:
+        if self.memory is not None:
+            self.memory.encoder.update(self._experiment.model)
+        if self._cache is not None:
+            loss = self._cache(batch.query, batch.key, ids=batch.ids)
+        else:
+            query, key = self._learner(batch.query), self._key_encoder(batch.key)
+            loss = self._ask(query, key, ids=batch.ids)
+            self._backward(loss)
+        query, key = self._seen
+        if self.memory is not None:
+            self.memory.bank.enqueue(key, batch.ids)
+        return Seen(loss.detach(), query, key)
+
+    def _ask(self, query: Tensor, key: Tensor, *, ids: Tensor) -> Tensor:
+        self._seen = (query.detach(), key.detach())
+        objective = self._experiment.objective
+        if self.memory is None:
+            return objective(query, key, ids=ids)
+        return info_nce(
+            query,
+            key,
+            self.memory.bank.keys,
+            self._experiment.temperature,
+            in_batch=True,
+            ids=ids,
+            negative_ids=self.memory.bank.ids,
+            decoupled=getattr(objective, "decoupled", False),
+        )
+
+
+class _Memory(nn.Module):
+    """MoCo: a slow copy of the model encodes keys; a bank keeps those of earlier batches."""
+
+    def __init__(self, experiment: Experiment, train: Train, autocast: Autocast) -> None:
+        super().__init__()
+        model = experiment.model
+        self.encoder = MomentumEncoder(model, 0.999 if train.momentum is None else train.momentum)
+        self.bank = MemoryBank(train.bank or 0, (model.head or model.encoder).dim)
+        self._autocast = autocast
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self._autocast():
+            key: Tensor = self.encoder(x)
+        return key.float()
