@@ -53,7 +53,8 @@ __all__ = [*_ROOMS]
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return getattr(import_module(f"nearfar.{_ROOMS[name]}"), name)
+        globals()[name] = getattr(import_module(f"nearfar.{_ROOMS[name]}"), name)
+        return globals()[name]
     raise AttributeError(f"module 'nearfar' has no attribute {name!r}")
 
 

@@ -124,6 +124,16 @@ def test_tiles_equal_the_stored_matrix(
         assert error < (2e-3 if tau < 0.01 else 2e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("tau", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("name", FORMS)
+def test_one_node_equals_the_stored_matrix(name: str, tau: float, dtype: torch.dtype) -> None:
+    stored = outcome(FORMS[name], tau, torch.float64, "dense")
+    for got, exact in zip(outcome(FORMS[name], tau, dtype, "auto"), stored, strict=True):
+        error = (got.double() - exact).abs().max() / exact.abs().max().clamp_min(1)
+        assert error < (1e-11 if dtype == torch.float64 else 2e-3 if tau < 0.01 else 2e-5)
+
+
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("triangle", [False, True])
@@ -166,11 +176,13 @@ def test_products(name: str, kept: int, again: int, monkeypatch: pytest.MonkeyPa
     q, k = torch.randn(2, n, d, requires_grad=True)
     form = FORMS[name]
     if name == "labels":
-        form = lambda q, k, tau: SupConLoss(tau)(q + k, torch.arange(n) % 5)  # noqa: E731
+        form = lambda q, k, tau, **engine: SupConLoss(tau, **engine)(  # noqa: E731
+            q + k, torch.arange(n) % 5
+        )
     for budget, units in ((2**30, kept), (0, again)):
         monkeypatch.setattr(_tiled, "KEEP", budget)
         with FlopCounterMode(display=False) as counter:
-            form(q, k, Temperature(0.2)).backward()
+            form(q, k, Temperature(0.2), backend="tiled").backward()
         # The triangle's diagonal blocks are computed whole: 16 rows of 512 or 1024.
         assert units <= counter.get_total_flops() / (2 * n * n * d) <= units * (1 + 1 / 32)
 
@@ -230,6 +242,8 @@ def outcome_of(q: Tensor, k: Tensor, tau: float, backend: Any) -> list[Tensor]:
 def test_the_choice_is_explained(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="nearfar.loss"):
         info_nce(torch.eye(4), torch.eye(4))
+        info_nce(torch.eye(4), torch.eye(4), margin=0.1)
+    assert "dense, in one node, for 4 x 4" in caplog.text
     assert "tiled for 4 x 4; not triton: its kernels run on CUDA" in caplog.text
     assert "tiled elsewhere" in repr(InfoNCE())
 

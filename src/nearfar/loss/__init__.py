@@ -20,7 +20,8 @@ from nearfar.loss._bank import MemoryBank
 from nearfar.loss._check import checks
 from nearfar.loss._clip import ClipLoss
 from nearfar.loss._grad_cache import GradCache
-from nearfar.loss._info_nce import InfoNCE, info_nce
+from nearfar.loss._info_nce import info_nce
+from nearfar.loss._info_nce_module import InfoNCE
 from nearfar.loss._momentum import MomentumEncoder
 from nearfar.loss._nt_xent import NTXentLoss
 from nearfar.loss._ranks import gather

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.loss import _check as check
 from nearfar.loss._conflicts import compatible
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Products, check_engine
 from nearfar.loss._negatives import Explicit
 from nearfar.loss._numbers import LONGEST, unit, working
 from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, as_temperature, scale_of
+from nearfar.loss._temperature import Temperature, current, scale_of
 from nearfar.loss._weights import weighted
+from nearfar.loss._whole import whole
+from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Crowd, Game
 
 Reduction = Literal["none", "sum", "mean"]
@@ -113,6 +115,13 @@ def info_nce(
     shard = Shard(query, group)
     if ids is not None:
         check.integer_ids("ids", ids, query)
+    options = (negative_keys, weight, mask, bias, similarity_margin)
+    plain = all(x is None for x in options) and not (margin or hardness or tau_plus)
+    if plain and in_batch and shard.small(backend, products):
+        rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
+        small = _small(rule, query, positive_key, temperature, reduction, normalize)
+        if small is not None:
+            return small
     for name, grid in (("weight", weight), ("mask", mask), ("bias", bias)):
         if grid is not None:
             check.grid(name, grid, (shard.rows, shard.total), query)
@@ -167,84 +176,27 @@ def info_nce(
     return check.finite_loss(shard.reduce(loss, reduction), query=query, positive_key=positive_key)
 
 
-class InfoNCE(nn.Module):
-    """`info_nce` as a module that owns its temperature and its options.
-
-    Args:
-        temperature: A number or a `Temperature`.
-        reduction: See `info_nce`; so are the others.
-
-    Example:
-        >>> import torch
-        >>> loss = InfoNCE(Temperature(0.07, learnable=True))
-        >>> loss(torch.eye(4), torch.eye(4)).ndim
-        0
-    """
-
-    def __init__(
-        self,
-        temperature: float | Temperature = 0.1,
-        reduction: Reduction = "mean",
-        negative_mode: NegativeMode = "unpaired",
-        *,
-        symmetric: bool = False,
-        in_batch: bool | None = None,
-        similarity_margin: float | None = None,
-        margin: float = 0.0,
-        hardness: float = 0.0,
-        tau_plus: float = 0.0,
-        decoupled: bool = False,
-        normalize: bool = True,
-        group: Group = "auto",
-        backend: Backend = "auto",
-        products: Products = "exact",
-    ) -> None:
-        super().__init__()
-        check.one_of("reduction", reduction, ("none", "sum", "mean"))
-        check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
-        check_engine(group, backend, products)
-        self.temperature = as_temperature(temperature)
-        self.options: dict[str, Any] = {
-            "reduction": reduction,
-            "negative_mode": negative_mode,
-            "symmetric": symmetric,
-            "in_batch": in_batch,
-            "similarity_margin": similarity_margin,
-            "margin": margin,
-            "hardness": hardness,
-            "tau_plus": tau_plus,
-            "decoupled": decoupled,
-            "normalize": normalize,
-            "group": group,
-            "backend": backend,
-            "products": products,
-        }
-
-    def forward(
-        self,
-        query: Tensor,
-        positive_key: Tensor,
-        negative_keys: Tensor | None = None,
-        *,
-        ids: Tensor | None = None,
-        negative_ids: Tensor | None = None,
-        weight: Tensor | None = None,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        """See `info_nce`."""
+def _small(
+    rule: Softmax,
+    query: Tensor,
+    key: Tensor,
+    temperature: float | Tensor | Temperature,
+    reduction: Reduction,
+    normalize: bool,
+) -> Tensor | None:
+    def again(query: Tensor, key: Tensor, scale: float | Tensor, bias: None) -> Tensor:
         return info_nce(
             query,
-            positive_key,
-            negative_keys,
-            self.temperature,
-            ids=ids,
-            negative_ids=negative_ids,
-            weight=weight,
-            mask=mask,
-            bias=bias,
-            **self.options,
+            key,
+            temperature=1 / scale,
+            reduction=reduction,
+            symmetric=rule.both,
+            ids=rule.ids,
+            decoupled=rule.decoupled,
+            normalize=normalize,
+            group=None,
+            backend="dense",
         )
 
-    def extra_repr(self) -> str:
-        return described(self.temperature, **self.options)
+    scale = 1 / current(temperature)
+    return whole(rule, query, key, scale, again, normalize=normalize, reduction=reduction)

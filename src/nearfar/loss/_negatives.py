@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._numbers import working
+from nearfar.loss._numbers import exact, working
 from nearfar.loss.push import Backend, Crowd, Game, push
 
 
@@ -69,7 +69,7 @@ class Explicit:
             if self.ids is not None and self.key_ids is not None:
                 crowd = replace(crowd, row_id=self.ids, column_id=self.key_ids)
             return push(replace(game, key=self.keys, crowd=crowd, both=False), backend)[0]
-        with torch.autocast(game.query.device.type, enabled=False):
+        with exact(game.query):
             similarity = torch.einsum("nd,nmd->nm", game.query, self.keys)
         scores = similarity * game.scale
         if self.ids is not None and self.key_ids is not None:

@@ -13,7 +13,9 @@ from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, as_temperature, scale_of
+from nearfar.loss._temperature import Temperature, as_temperature, current, scale_of
+from nearfar.loss._whole import whole
+from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game
 
 
@@ -76,9 +78,14 @@ class NTXentLoss(nn.Module):
             raise NearfarError("z0 has no rows; wanted at least two items.")
         if ids is not None:
             check.integer_ids("ids", ids, z0)
-        z, scale = unit(torch.cat(views)), scale_of(self.temperature, z0)
-        shard = Shard(z, self.group, len(views))
+        rows = torch.cat(views)
+        shard = Shard(rows, self.group, len(views))
         check.several(shard.total > len(views))
+        if len(views) == 2 and shard.small(self.backend, self.products):
+            small = self._small(rows, ids)
+            if small is not None:
+                return small
+        z, scale = unit(rows), scale_of(self.temperature, rows)
         game = Game(
             query=z,
             key=None,
@@ -94,6 +101,22 @@ class NTXentLoss(nn.Module):
         loss = contrast(crowd, positive, pull, decoupled=self.decoupled)
         named = {f"z{number}": view for number, view in enumerate(views)}
         return check.finite_loss(shard.reduce(loss, self.reduction), **named)
+
+    def _small(self, rows: Tensor, ids: Tensor | None) -> Tensor | None:
+        def again(rows: Tensor, key: None, scale: float | Tensor, bias: None) -> Tensor:
+            long = NTXentLoss(
+                1 / scale,  # type: ignore[arg-type]
+                decoupled=self.decoupled,
+                reduction=self.reduction,
+                group=None,
+                backend="dense",
+            )
+            return long(*rows.chunk(2), ids=ids)  # type: ignore[no-any-return]
+
+        ids_of_rows = None if ids is None else ids.repeat(2)
+        rule = Softmax(views=True, decoupled=self.decoupled, ids=ids_of_rows)
+        scale = 1 / current(self.temperature)
+        return whole(rule, rows, None, scale, again, normalize=True, reduction=self.reduction)
 
     def extra_repr(self) -> str:
         return described(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,9 +12,18 @@ from torch.nn import functional
 from nearfar.loss._check import traced
 
 # Below this length a row is divided by it instead: a row of zeros stays one.
-_SHORTEST = 1e-12
+SHORTEST = 1e-12
 # No row that `unit` has scaled is longer, whatever was rounded.
 LONGEST = 1.001
+
+
+_NOTHING = nullcontext()
+
+
+def exact(x: Tensor) -> AbstractContextManager[Any]:
+    """A context in which autocast does not reach the matrix products."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _NOTHING
 
 
 def working(x: Tensor) -> Tensor:
@@ -25,7 +35,7 @@ def unit(x: Tensor) -> Tensor:
     """Rows scaled to length one."""
     x = working(x)
     if traced():
-        return functional.normalize(x, dim=-1, eps=_SHORTEST)
+        return functional.normalize(x, dim=-1, eps=SHORTEST)
     out: Tensor = _Unit.apply(x)  # type: ignore[no-untyped-call]
     return out
 
@@ -35,7 +45,7 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Any:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(_SHORTEST)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(SHORTEST)
         out = x / length
         ctx.save_for_backward(x, out, length)
         return out
@@ -44,10 +54,13 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, out, length = ctx.saved_tensors
         if torch.is_grad_enabled():
-            again = functional.normalize(x, dim=-1, eps=_SHORTEST)
+            again = functional.normalize(x, dim=-1, eps=SHORTEST)
             (found,) = torch.autograd.grad(again, x, grad, create_graph=True)
             return found
-        along = torch.linalg.vecdot(grad, out).unsqueeze(-1)
-        # A row below the shortest length is only divided: nothing is taken away.
-        along = along.masked_fill_(length <= _SHORTEST, 0.0)
-        return torch.addcmul(grad, along, out, value=-1).div_(length)
+        return across(grad, out, length)
+
+
+def across(grad: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+    """The gradient of rows before they were scaled: what lies along a row is gone."""
+    along = torch.linalg.vecdot(grad, unit).unsqueeze(-1)
+    return torch.addcmul(grad, along, unit, value=-1).div_(length)

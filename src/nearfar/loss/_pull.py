@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn import functional
 
+from nearfar.loss._numbers import exact
+
 
 def partners(query: Tensor, key: Tensor) -> Tensor:
     """q_i . k_i, (N,)."""
-    with torch.autocast(query.device.type, enabled=False):
+    with exact(query):
         similarity: Tensor = vecdot(query, key)
     return similarity
 

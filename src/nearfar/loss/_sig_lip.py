@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from nearfar.loss import _check as check
 from nearfar.loss._clip import checked_scale
@@ -13,6 +14,8 @@ from nearfar.loss._pull import partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import scale_of
+from nearfar.loss._whole import whole
+from nearfar.loss._whole_rules import Sigmoid
 from nearfar.loss.push import Backend, Game
 
 
@@ -71,21 +74,43 @@ class SigLipLoss(nn.Module):
         check.several(shard.total > 1)
         if ids is not None:
             check.integer_ids("ids", ids, image_features)
+        scale = checked_scale(logit_scale)
+        if shard.small(self.backend, self.products):
+            small = self._small(image_features, text_features, scale, logit_bias, ids)
+            if small is not None:
+                return small
         image, text = working(image_features), working(text_features)
         bias = torch.as_tensor(logit_bias, dtype=image.dtype, device=image.device).reshape(())
         game = Game(
             query=image,
             key=text,
-            scale=scale_of(1 / checked_scale(logit_scale), image),
+            scale=scale_of(1 / scale, image),
             crowd=shard.strangers(ids),
             bf16=self.products == "bf16",
         )
         push = shard.sigmoid_push(game, bias, self.backend)
-        pull = torch.nn.functional.softplus(
-            -(partners(image, text) * game.scale + bias), threshold=40
-        )
-        loss = shard.ranks.total(push + pull.sum(), shard.rows, mean=True)
+        own = partners(image, text) * game.scale + bias
+        pull = softplus(-own, threshold=40).sum()
+        loss = shard.ranks.total(push + pull, shard.rows, mean=True)
         return check.finite_loss(loss, image_features=image_features, text_features=text_features)
+
+    def _small(
+        self,
+        image: Tensor,
+        text: Tensor,
+        scale: float | Tensor,
+        bias: float | Tensor,
+        ids: Tensor | None,
+    ) -> Tensor | None:
+        def again(
+            image: Tensor, text: Tensor, scale: float | Tensor, learned: Tensor | None
+        ) -> Tensor:
+            long = SigLipLoss(group=None, backend="dense")
+            return long(image, text, scale, bias if learned is None else learned, ids=ids)  # type: ignore[no-any-return]
+
+        learned = bias if isinstance(bias, Tensor) else None
+        rule = Sigmoid(bias.item() if isinstance(bias, Tensor) else bias, ids)
+        return whole(rule, image, text, scale, again, normalize=False, bias=learned)
 
     def extra_repr(self) -> str:
         return described(None, group=self.group, backend=self.backend, products=self.products)

@@ -15,7 +15,9 @@ from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, as_temperature, scale_of
+from nearfar.loss._temperature import Temperature, as_temperature, current, scale_of
+from nearfar.loss._whole import MOST, whole
+from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
 
 
@@ -63,8 +65,12 @@ class SupConLoss(nn.Module):
         """
         check.matrix("embeddings", embeddings)
         check.integer_ids("labels", labels, embeddings)
+        shard = Shard(embeddings, self.group)
+        if self.form == "out" and shard.small(self.backend, self.products):
+            small = self._small(embeddings, labels)
+            if small is not None:
+                return small
         z, scale = unit(embeddings), scale_of(self.temperature, embeddings)
-        shard = Shard(z, self.group)
         every = shard.gather(labels)
         _, group, size = torch.unique(every, return_inverse=True, return_counts=True)
         check.several(len(size) > 1)
@@ -99,6 +105,16 @@ class SupConLoss(nn.Module):
         return check.finite_loss(
             shard.ranks.total(total, anchor.sum(), mean=True), embeddings=embeddings
         )
+
+    def _small(self, embeddings: Tensor, labels: Tensor) -> Tensor | None:
+        def again(rows: Tensor, key: None, scale: float | Tensor, bias: None) -> Tensor:
+            long = SupConLoss(1 / scale, group=None, backend="dense")  # type: ignore[arg-type]
+            return long(rows, labels)  # type: ignore[no-any-return]
+
+        if len(labels) ** 2 > MOST:
+            return None
+        scale = 1 / current(self.temperature)
+        return whole(Labels(labels), embeddings, None, scale, again, normalize=True)
 
     def extra_repr(self) -> str:
         return described(

@@ -11,6 +11,7 @@ from torch import Tensor
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._negatives import Explicit
+from nearfar.loss._numbers import exact
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._shard import Shard
 from nearfar.loss.push import Backend, Crowd, Game, Pairs
@@ -122,7 +123,7 @@ class Weights:
 
     def pull(self, query: Tensor, key: Tensor) -> Tensor:
         """sum_j w_ij q_i . k_j, (N,)."""
-        with torch.autocast(query.device.type, enabled=False):
+        with exact(query):
             mean = self.matrix @ key
         return partners(query, mean)
 

@@ -4,7 +4,7 @@ The one expensive primitive of the library. ``push(game)`` says who is in each q
 how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) does the work.
 """
 
-from nearfar.loss.push._choose import BACKENDS, Backend, choose
+from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
 from nearfar.loss.push._crowd import Crowd, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._push import engine, push
@@ -12,6 +12,7 @@ from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
 __all__ = [
     "BACKENDS",
+    "LOG",
     "Backend",
     "Crowd",
     "Game",

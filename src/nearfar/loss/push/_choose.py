@@ -17,7 +17,7 @@ from nearfar.loss.push._game import Game
 
 Backend = Literal["auto", "dense", "tiled", "triton"]
 BACKENDS = ("auto", "dense", "tiled", "triton")
-_log = logging.getLogger("nearfar.loss")
+LOG = logging.getLogger("nearfar.loss")
 
 
 def choose(game: Game, wanted: Backend) -> Backend:
@@ -42,7 +42,7 @@ def choose(game: Game, wanted: Backend) -> Backend:
             break
         reasons.append(f"not {name}: {reason}")
     if not torch.compiler.is_compiling():
-        _log.debug("%s for %s x %s; %s", name, len(game.query), len(game.keys), "; ".join(reasons))
+        LOG.debug("%s for %s x %s; %s", name, len(game.query), len(game.keys), "; ".join(reasons))
     return name
 
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nearfar.loss._numbers import exact
 from nearfar.loss.push._game import Game
 
 
 def logits(game: Game) -> Tensor:
     """s_ij = scale q_i . k_j + b_ij, (N, M), -inf where key j is left out of query i's crowd."""
     query, key, crowd = game.query, game.keys, game.crowd
-    with torch.autocast(query.device.type, enabled=False):
+    with exact(query):
         similarity = query @ key.transpose(-2, -1)
         scores = similarity * game.scale
     if crowd.bias is not None:

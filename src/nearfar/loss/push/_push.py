@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
@@ -39,7 +40,7 @@ class _Push(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor | None, scale: Tensor, game: Game, engine: Any
     ) -> Any:
-        with torch.autocast(query.device.type, enabled=False):
+        with exact(query):
             rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
         ctx.engine, ctx.rules = engine, game.rules()
         ctx.save_for_backward(query, key, scale, rows, columns, *kept)
@@ -53,7 +54,7 @@ class _Push(torch.autograd.Function):
         if torch.is_grad_enabled():
             logs = [log for log in _dense.push(game) if log is not None]
             return *_dense.gradients(logs, (query, key, scale), grads), None, None
-        with torch.autocast(query.device.type, enabled=False):
+        with exact(query):
             grad_query, grad_key = ctx.engine.backward(
                 game,
                 (rows, grads[0]),

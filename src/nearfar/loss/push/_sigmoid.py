@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from nearfar.errors import NearfarError
 from nearfar.loss._check import traced
+from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
@@ -87,7 +88,7 @@ class _Sigmoid(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, game: Game
     ) -> Any:
-        with torch.autocast(query.device.type, enabled=False):
+        with exact(query):
             found = sigmoid_pass(game, bias, gradients=any(ctx.needs_input_grad))
         ctx.rules = game.rules()
         ctx.save_for_backward(query, key, scale, bias, *found[1:])

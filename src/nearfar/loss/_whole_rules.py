@@ -1,0 +1,142 @@
+"""The losses of `_whole`: value and force, as functions of a stored matrix of similarities."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from nearfar.loss._whole import OutOfRangeError
+
+_LOG2E = math.log2(math.e)
+# Beside a sum of at least this, float32 loses nothing that counts; float64 neither.
+_LOWEST = 2.0**-86
+
+
+class Softmax:
+    """A row's loss is log(1 + sum of the others / its own); both ways, the mean with the column's.
+
+    Args:
+        both: Columns ask as well.
+        views: The rows are two views of the same items and each other's candidates.
+        decoupled: Positives leave the denominator.
+        ids: (N,) integers of all rows; equal ids are no negatives.
+    """
+
+    def __init__(
+        self, *, both: bool = False, views: bool = False, decoupled: bool, ids: Tensor | None
+    ) -> None:
+        self.both, self.views, self.decoupled, self.ids = both, views, decoupled, ids
+
+    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
+        half = len(tile) // 2
+        if self.views:
+            own = tile.diagonal(half).repeat(2) * scale
+            tile.diagonal(half).fill_(-torch.inf)
+            tile.diagonal(-half).fill_(-torch.inf)
+        else:
+            own = tile.diagonal() * scale
+        tile.fill_diagonal_(-torch.inf)
+        if self.ids is not None:
+            tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
+        sums = _exponentials(tile, scale, (1, 0) if self.both else (1,))
+        gaps = [total.log() - own for total in sums]
+        losses = [x if self.decoupled else softplus(x, threshold=40) for x in gaps]
+        loss = (losses[0] + losses[1]) / 2 if self.both else losses[0]
+        return loss, 1 / len(tile), [*sums, *gaps]
+
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
+        grad = grad / 2 if self.both else grad
+        half = len(kept) // 2
+        own = [grad.expand_as(x) if self.decoupled else x.sigmoid() * grad for x in kept[half:]]
+        row, *column = (w / total for w, total in zip(own, kept[:half], strict=True))
+        if self.views:
+            column = [row]
+        weight = row[:, None]
+        out = tile * weight if not column else torch.add(weight, column[0]).mul_(tile)
+        if self.views:
+            middle = len(tile) // 2
+            both = own[0][:middle] + own[0][middle:]
+            out.diagonal(middle).sub_(both)
+            out.diagonal(-middle).sub_(both)
+        else:
+            out.diagonal().sub_(sum(own[1:], own[0]))
+        return out
+
+
+class Labels:
+    """SupCon's L_out: a row's loss is the log of all others' sum less the mean of its positives.
+
+    Args:
+        labels: (N,) integers.
+    """
+
+    views = True
+
+    def __init__(self, labels: Tensor) -> None:
+        self.positive = (labels[:, None] == labels).fill_diagonal_(False)
+        self.count = self.positive.sum(1)
+        self.anchor = self.count > 0
+
+    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
+        anchors = int(self.anchor.sum())
+        if not anchors or int(self.count.max()) == len(tile) - 1:
+            raise OutOfRangeError
+        partner = self.positive.to(tile.dtype) / self.count.clamp_min(1)[:, None]
+        pull = torch.linalg.vecdot(tile, partner).mul_(scale)
+        tile.fill_diagonal_(-torch.inf)
+        (total,) = _exponentials(tile, scale, (1,))
+        return (total.log() - pull).mul_(self.anchor), 1 / anchors, [total, partner]
+
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
+        total, partner = kept
+        own = self.anchor * grad
+        row = own / total
+        pull = partner * own[:, None]
+        return torch.add(row[:, None], row).mul_(tile).sub_(pull).sub_(pull.T)
+
+
+class Sigmoid:
+    """SigLIP: every pair is a question of its own; a row's loss is the sum over its pairs.
+
+    Args:
+        bias: Added to every logit.
+        ids: (N,) integers; other rows of the same id are left out.
+    """
+
+    views = False
+
+    def __init__(self, bias: float, ids: Tensor | None) -> None:
+        self.bias, self.ids = bias, ids
+
+    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
+        tile.mul_(scale).add_(self.bias)
+        own = tile.diagonal().neg()
+        if self.ids is not None:
+            tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
+        tile.diagonal().copy_(own)
+        loss = softplus(tile, threshold=40).sum(1)
+        if not bool(loss.isfinite().all()):
+            raise OutOfRangeError
+        return loss, 1 / len(tile), []
+
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
+        out = tile.sigmoid().mul_(grad if grad.ndim == 0 else grad[:, None])
+        out.diagonal().neg_()
+        return out
+
+
+def _exponentials(tile: Tensor, scale: float, dims: tuple[int, ...]) -> list[Tensor]:
+    """Exponentiate in place; the sums along each dimension."""
+    tile.mul_(scale * _LOG2E).exp2_()
+    sums = [tile.sum(dim) for dim in dims]
+    for total in sums:
+        if not total.numel():
+            raise OutOfRangeError
+        low, high = torch.aminmax(total)
+        # Empty crowds and rows that are not finite are met here, too.
+        if not (low.item() >= _LOWEST and high.item() < math.inf):
+            raise OutOfRangeError
+    return sums
