@@ -38,10 +38,15 @@ class Contestant:
 
     def version(self) -> str:
         """Of the installed package."""
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return "from source"
+        return release(self.package)
+
+
+def release(package: str) -> str:
+    """Its version, if it is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "from source"
 
 
 _entered: list[Contestant] = []

@@ -9,6 +9,8 @@ from typing import Any
 
 import matplotlib
 from cpu import BF16, COLD, SWEEP, TABLE, Row, best_peer, ratio, roofline
+from ddp_exactness import HEAD as RANKS_HEAD
+from ddp_exactness import cells, summary
 from field import FORMS
 
 matplotlib.use("svg")
@@ -35,6 +37,18 @@ contestant over nearfar's: above 1, nearfar is faster. **Products** is the time 
 products the form needs, measured in the same process, over nearfar's.
 
 ![Time and memory against N]({figure})
+"""
+
+RANKS = """## Several ranks
+
+The loss that ranks return, and the gradients of two linear encoders and of the logit scale after
+DistributedDataParallel's mean, beside those of plain PyTorch in one process with all {rows} rows.
+Float64, gloo, CPU; {versions}{absent}. Raw numbers of all {count} runs:
+benchmarks/results/ddp_exactness.json.
+
+Of nearfar's {own} runs (`group="auto"` and `"ring"`; {shards} rows on the ranks), the worst of each
+form is shown; the others ran on equal shards. A rank-local loss is another number on every rank. A
+dash: the temperature is a plain number there.
 """
 
 
@@ -142,6 +156,27 @@ def lean(rows: list[Row]) -> str:
     )
 
 
+def several_ranks(found: dict[str, Any]) -> str:
+    """Exactness over ranks."""
+    rows: list[Row] = found["rows"]
+    own = [row for row in rows if row["library"] == "nearfar"]
+    absent = ", ".join(found["absent"])
+    words = {
+        "rows": sum(rows[0]["shards"]),
+        "count": len(rows),
+        "own": len(own),
+        "shards": ", ".join(dict.fromkeys(" + ".join(map(str, row["shards"])) for row in own)),
+        "versions": named(found["versions"]),
+        "absent": f"; absent: {absent}" if absent else "",
+    }
+    return RANKS.format(**words) + "\n" + table(RANKS_HEAD, map(cells, summary(rows)))
+
+
+def named(versions: dict[str, str]) -> str:
+    """Packages with their versions."""
+    return ", ".join(f"{package} {number}" for package, number in versions.items())
+
+
 def draw(timed: list[Row], peaked: list[Row]) -> None:
     """Time and memory of one form against N."""
     pyplot.rcParams["svg.hashsalt"] = "nearfar"
@@ -176,10 +211,10 @@ def main() -> None:
                 other["n"],
             ):
                 row["open_clip"] = mib(other["peak_bytes"])
-    versions = ", ".join(f"{package} {number}" for package, number in speed["versions"].items())
+    exactness: dict[str, Any] = json.loads((RESULTS / "ddp_exactness.json").read_text())
     draw(pick(rows, SWEEP), peaked)
     parts = (
-        HEAD.format(**speed | {"versions": versions, "figure": FIGURE}),
+        HEAD.format(**speed | {"versions": named(speed["versions"]), "figure": FIGURE}),
         "## Large batches\n",
         against(pick(rows, TABLE)),
         "## Every size\n\nRatios at D = 256. Where no matrix fits, only O(N) peers are left.\n",
@@ -194,6 +229,7 @@ def main() -> None:
         peaks(peaked),
         "nearfar without a budget for kept tiles, and with a large batch:\n",
         lean(peaked),
+        several_ranks(exactness),
     )
     (ROOT / "docs" / "performance.md").write_text("\n".join(parts))
 

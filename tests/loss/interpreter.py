@@ -23,8 +23,18 @@ def mend(setattr: Callable[[Any, str, Any], None]) -> None:
             setattr(tl, name, interpreter.InterpretedFunction(own.fn))
     setattr(interpreter, "_patch_lang_tensor", _with_index(interpreter._patch_lang_tensor))
     setattr(interpreter, "_convert_float", _with_bfloat16(interpreter._convert_float))
+    setattr(interpreter.InterpretedFunction, "__call__", _called)
     builder = interpreter.InterpreterBuilder
     setattr(builder, "create_dot", _wide(builder.create_dot))
+
+
+def _called(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A function of a kernel, which leaves the language as it was: a compiler may want it next."""
+    scope = interpreter._patch_lang(self.fn)
+    try:
+        return self.rewrite()(*args, **kwargs)
+    finally:
+        scope.restore()
 
 
 def _with_index(patch: Callable[..., None]) -> Callable[..., None]:

@@ -157,9 +157,10 @@ def info_nce(
     )
     check.several(shard.total > (0 if explicit is not None else 1))
     if weight is not None:
-        loss = weighted(
+        each = weighted(
             game, weight, shard, explicit, backend, in_batch=in_batch, decoupled=decoupled
         )
+        loss = shard.reduce(each, reduction)
     else:
         loss = one_positive(
             game,
@@ -172,8 +173,9 @@ def info_nce(
             similarity_margin=similarity_margin,
             hardness=hardness,
             tau_plus=tau_plus,
+            reduction=reduction,
         )
-    return check.finite_loss(shard.reduce(loss, reduction), query=query, positive_key=positive_key)
+    return check.finite_loss(loss, query=query, positive_key=positive_key)
 
 
 def _small(

@@ -11,7 +11,7 @@ from torch import Tensor
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._numbers import exact, working
-from nearfar.loss.push import Backend, Crowd, Game, push
+from nearfar.loss.push import Backend, Crowd, Game, lse, push
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,7 @@ class Explicit:
             scores = scores.masked_fill(self.ids[:, None] == self.key_ids, -torch.inf)
         if crowd.ceiling is not None:
             scores = scores.masked_fill(similarity > crowd.ceiling[:, None], -torch.inf)
-        return lse(scores)
-
-
-def lse(scores: Tensor) -> Tensor:
-    """Logsumexp along rows; a row of nothing but -inf has no gradient to give, instead of NaN."""
-    if scores.shape[1] == 0:
-        return scores.logsumexp(1)
-    empty = (scores == -torch.inf).all(1)
-    log: Tensor = scores.masked_fill(empty[:, None], 0.0).logsumexp(1)
-    return log.masked_fill(empty, -torch.inf)
+        return lse(scores, 1)
 
 
 Sides = tuple[Tensor, Tensor | None]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from nearfar.loss import _check as check
 from nearfar.loss._negatives import Explicit, Sides, estimated
-from nearfar.loss._pull import contrast, partners
+from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
 from nearfar.loss.push import Backend, Game
 
@@ -26,8 +25,9 @@ def one_positive(
     similarity_margin: float | None,
     hardness: float,
     tau_plus: float,
+    reduction: str,
 ) -> Tensor:
-    """Push away from the crowd, pull towards the one positive, (N,); options as in `info_nce`."""
+    """Push away from the crowd, pull towards the one positive; options as in `info_nce`."""
     similarity = partners(game.query, game.keys)
     positive = (similarity - margin if margin else similarity) * game.scale
     if game.crowd.bias is not None:
@@ -36,15 +36,19 @@ def one_positive(
         ceiling = similarity.detach() + similarity_margin
         game = replace(game, crowd=replace(game.crowd, ceiling=ceiling))
 
+    if in_batch and explicit is None and not (hardness or tau_plus) and reduction != "none":
+        total = shard.contrast_sum(game, positive, backend, decoupled=decoupled)
+        if total is not None:
+            return shard.ranks.total(total, shard.rows, mean=reduction == "mean")
+
     def crowd(factor: float | None) -> Sides:
         """Logsumexp of the negatives, of logits times a factor; None: how many there are."""
         at = game.blank() if factor is None else replace(game, scale=game.scale * factor)
         rows, columns = _in_batch(at, shard, backend) if in_batch else (None, None)
+        parts = [] if rows is None else [rows]
         if explicit is not None:
-            extra = (explicit.blank() if factor is None else explicit).push(at, backend)
-            rows = extra if rows is None else torch.logaddexp(rows, extra)
-        assert rows is not None
-        return rows, columns
+            parts.append((explicit.blank() if factor is None else explicit).push(at, backend))
+        return joined(*parts), columns
 
     if hardness or tau_plus:
         sides = estimated(crowd, positive, game.scale, hardness=hardness, tau_plus=tau_plus)
@@ -55,7 +59,8 @@ def one_positive(
         for side in crowds:
             check.somebody(side)
     losses = [contrast(side, positive, decoupled=decoupled) for side in crowds]
-    return losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
+    loss = losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
+    return shard.reduce(loss, reduction)
 
 
 def _in_batch(game: Game, shard: Shard, backend: Backend) -> Sides:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn import functional
 
 from nearfar.loss._numbers import exact
+from nearfar.loss.push import lse
 
 
 def partners(query: Tensor, key: Tensor) -> Tensor:
@@ -32,3 +34,8 @@ def contrast(
     # log(1 + e^x) to the last digit: torch's switch to x at 20 would show in float64.
     loss = functional.softplus(crowd - positive, threshold=40)
     return loss if pull is None else loss + (positive - pull)
+
+
+def joined(*logs: Tensor) -> Tensor:
+    """Logsumexp of the parts of a crowd, (N,) each; any of them may be empty."""
+    return logs[0] if len(logs) == 1 else lse(torch.stack(logs, 1), 1)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nearfar.loss._pull import joined
 from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
-from nearfar.loss.push import Backend, Crowd, Game, Pairs, push, sigmoid_push
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, contrast_sum, push, sigmoid_push
 
 
 class Shard:
@@ -63,7 +64,16 @@ class Shard:
             rows, columns = push(replace(game, key=self.gather(game.keys)), backend)
         if columns is None:
             return rows, None
-        return rows, together(self.ranks.scatter(columns, self.counts))
+        return rows, joined(*self.ranks.scatter(columns, self.counts))
+
+    def contrast_sum(
+        self, game: Game, positive: Tensor, backend: Backend, *, decoupled: bool
+    ) -> Tensor | None:
+        """The sum of our rows' losses, one way, if it is to be had without keeping tiles."""
+        if self.ranks.ring:
+            return None
+        key = game.keys if self.ranks.alone else self.gather(game.keys)
+        return contrast_sum(replace(game, key=key), positive, backend, decoupled=decoupled)
 
     def sigmoid_push(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
         """The sum over our queries and everybody's keys of log(1 + exp(s_ij + bias))."""
@@ -79,10 +89,3 @@ class Shard:
         if self.ranks.alone:
             return loss.mean() if reduction == "mean" else loss.sum()
         return self.ranks.total(loss.sum(), len(loss), mean=reduction == "mean")
-
-
-def together(logs: Tensor) -> Tensor:
-    """Logsumexp of the parts of a crowd along the first dimension; parts may be empty."""
-    top = logs.detach().amax(0).clamp_min(torch.finfo(logs.dtype).min)
-    total: Tensor = (logs - top).exp().sum(0).log() + top
-    return total

@@ -12,7 +12,7 @@ from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._negatives import Explicit
 from nearfar.loss._numbers import exact
-from nearfar.loss._pull import contrast, partners
+from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
 from nearfar.loss.push import Backend, Crowd, Game, Pairs
 
@@ -73,12 +73,12 @@ def _side(
             if extra is None:
                 check.has_negative(stands, needed=1 if decoupled else 2)
         rows, _ = shard.push(replace(game, crowd=crowd), backend)
-        return (rows if extra is None else torch.logaddexp(rows, extra)) - pull
-    negative = torch.full_like(pull, -torch.inf) if extra is None else extra
+        return (rows if extra is None else joined(rows, extra)) - pull
+    parts = [torch.full_like(pull, -torch.inf)] if extra is None else [extra]
     if in_batch:
         crowd = replace(crowd, left_out=weights.pairs)
-        rows, _ = shard.push(replace(game, crowd=crowd), backend)
-        negative = torch.logaddexp(negative, rows)
+        parts.append(shard.push(replace(game, crowd=crowd), backend)[0])
+    negative = joined(*parts)
     check.somebody(negative)
     return contrast(negative, weights.loudest(game, keys), pull, decoupled=decoupled)
 

@@ -6,6 +6,8 @@ how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) doe
 
 from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
 from nearfar.loss.push._crowd import Crowd, Pairs
+from nearfar.loss.push._dense import lse
+from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._push import engine, push
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
@@ -18,7 +20,9 @@ __all__ = [
     "Game",
     "Pairs",
     "choose",
+    "contrast_sum",
     "engine",
+    "lse",
     "push",
     "sigmoid_pass",
     "sigmoid_push",

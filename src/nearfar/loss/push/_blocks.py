@@ -40,9 +40,9 @@ class Block:
 class Blocks:
     """Tiles, stripe after stripe; of a triangle, those on and above the diagonal."""
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, height: int | None = None) -> None:
         self.rows, self.columns = len(game.query), len(game.keys)
-        self.triangle, self.height = game.triangle, HEIGHT
+        self.triangle, self.height = game.triangle, min(HEIGHT, height or HEIGHT)
         if game.triangle:
             self.height = min(HEIGHT, max(LOWEST, self.rows // STRIPES))
         self.spans = self._spans(game)

@@ -55,6 +55,8 @@ def _not_triton(game: Game) -> str | None:
         return f"its kernels compute in float32, and the tensors are {game.query.dtype}"
     if not _has_triton():
         return "triton is not installed"
+    if game.bf16 and game.query.is_cuda and torch.cuda.get_device_capability()[0] < 8:
+        return "this GPU has no bfloat16 products"
     return _not_tiled(game)
 
 

@@ -32,11 +32,11 @@ def logits(game: Game) -> Tensor:
 def push(game: Game) -> tuple[Tensor, Tensor | None]:
     """Logsumexp along rows and, for both directions, along columns; -inf for an empty crowd."""
     scores = logits(game)
-    return _lse(scores, 1), _lse(scores, 0) if game.both else None
+    return lse(scores, 1), lse(scores, 0) if game.both else None
 
 
-def _lse(scores: Tensor, dim: int) -> Tensor:
-    # A row of nothing but -inf has no gradient to give; logsumexp's would be NaN.
+def lse(scores: Tensor, dim: int) -> Tensor:
+    """Logsumexp; where there is nothing but -inf there is no gradient to give, instead of NaN."""
     if scores.shape[dim] == 0:
         return scores.logsumexp(dim)
     empty = (scores == -torch.inf).all(dim, keepdim=True)

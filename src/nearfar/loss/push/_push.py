@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
     Returns:
         (N,) and (M,) or None; -inf where the crowd is empty.
     """
+    if game.triangle and game.both:
+        rows, _ = push(replace(game, both=False), backend)
+        return rows, rows
     name = choose(game, backend)
     if name == "dense":
         return _dense.push(game)

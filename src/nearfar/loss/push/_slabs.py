@@ -42,7 +42,7 @@ class Tiles:
     order, so that a training that is resumed on the same kind of GPU goes on bit for bit.
 
     Attributes:
-        few: Where larger ones would leave processors idle.
+        few: Where larger ones would leave most processors idle.
         short: For embeddings of at most 256 elements: two programs share a processor, and one's
             exponentials hide behind the other's products.
         long: For longer ones, where products dominate.
@@ -59,7 +59,7 @@ class Tiles:
     def of_logits(self, rows: int, columns: int, dim: int, processors: int) -> Tile:
         """The tile for logits and their forces."""
         tile = self.short if dim <= 256 else self.long
-        return tile if tile.number(rows, columns) >= processors else self.few
+        return tile if 2 * tile.number(rows, columns) >= processors else self.few
 
     def of_gradients(self, dim: int) -> Tile:
         """The tile for products of forces and embeddings."""
@@ -121,13 +121,15 @@ class Slabs:
         # So many rows give each processor the same number of tiles of the gradients.
         fair = processors * tile.height // parts(dim, tile.width)
         side = isqrt(most)
-        side = side // fair * fair if 0 < fair <= side else side
+        high = wide = side // fair * fair if 0 < fair <= side else side
+        if not self.triangle and self.rows <= high:
+            wide = most // up(self.rows, MARGIN)
+        elif not self.triangle and self.columns <= wide:
+            high = most // up(self.columns, MARGIN)
         # Places are 32-bit integers.
         longest = 2**30 // up(dim, MARGIN)
-        square = self.triangle or (self.rows > side and self.columns > side)
-        high = side if square else min(most // up(self.columns, MARGIN), longest)
-        wide = side if square else min(most // up(self.rows, MARGIN), longest)
-        self.height, self.width = _even(self.rows, high), _even(self.columns, wide)
+        self.height = _even(self.rows, min(high, longest))
+        self.width = _even(self.columns, min(wide, longest))
 
     def __iter__(self) -> Iterator[Slab]:
         for top in range(0, self.rows, self.height):

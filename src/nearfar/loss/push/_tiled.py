@@ -26,7 +26,7 @@ KEEP = 512 * 2**20
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
 # which what was lost to underflow does not count.
 _TOP = {torch.float32: 100.0, torch.float64: 900.0}
-_LOWEST = {torch.float32: -86.0, torch.float64: -900.0}
+LOWEST = {torch.float32: -86.0, torch.float64: -900.0}
 
 Logs = tuple[Tensor, Tensor | None]
 # The logsumexp of each row, or column, and the gradient that comes in for it.
@@ -128,7 +128,7 @@ def _log(sums: Tensor, shift: float) -> Tensor:
 
 def _lossless(game: Game, logs: Logs, shift: float) -> bool:
     """No sum has underflowed under the shift."""
-    lowest = (_LOWEST[game.query.dtype] + shift) / LOG2E
+    lowest = (LOWEST[game.query.dtype] + shift) / LOG2E
     return shift == 0 or all(log is None or bool((log >= lowest).all()) for log in logs)
 
 
@@ -163,4 +163,4 @@ class _Force:
 
 
 # Natural: one over the lowest sum that counts.
-_HIGHEST = {dtype: -lowest / LOG2E + 1 for dtype, lowest in _LOWEST.items()}
+_HIGHEST = {dtype: -lowest / LOG2E + 1 for dtype, lowest in LOWEST.items()}

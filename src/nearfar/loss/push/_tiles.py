@@ -22,16 +22,17 @@ class Tiles:
     Args:
         game: Who plays.
         shift: Taken from every logit; None: no exponential will be taken of a logit as it is.
+        height: Rows of a tile, at most.
     """
 
-    def __init__(self, game: Game, shift: float | None) -> None:
+    def __init__(self, game: Game, shift: float | None, height: int | None = None) -> None:
         self.crowd, self.shift = game.crowd, shift or 0.0
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
         # Differences of large logits are no matter for bfloat16.
         if game.bf16 and shift is not None:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
-        self.blocks = Blocks(game)
+        self.blocks = Blocks(game, height)
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.blocks)

@@ -1,0 +1,115 @@
+"""One way beyond the memory budget: the gradient is taken in the forward pass.
+
+When a stripe of rows has been summed, its loss is known, and its gradient up to the one number that
+comes in from outside. So no tile is computed twice: 3 matrix products, at the memory of one stripe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from nearfar.loss._numbers import exact
+from nearfar.loss.push import _dense, _tiled
+from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._choose import Backend, choose
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._tiles import LOG2E, Tiles
+
+# Entries of a stripe: 64 MiB of float32.
+STRIPE = 16 * 2**20
+
+
+class _UnderflowError(ArithmeticError):
+    """A sum has lost what counts, or a crowd is empty: the other way says so, or does it."""
+
+
+def contrast_sum(
+    game: Game, positive: Tensor, backend: Backend, *, decoupled: bool
+) -> Tensor | None:
+    """sum_i log(1 + exp(crowd_i - positive_i)), 0-dim; decoupled, sum_i crowd_i - positive_i.
+
+    Args:
+        game: One way. ``crowd_i`` is what `push` would give for it.
+        positive: (N,) logits of the positives.
+        backend: Who computes.
+        decoupled: The positives leave the logarithm.
+
+    Returns:
+        None where `push` is the better way: kept tiles, another backend, logits out of range.
+    """
+    size = len(game.query) * len(game.keys) * game.query.element_size()
+    if size <= _tiled.KEEP or game.both or game.bf16 or choose(game, backend) != "tiled":
+        return None
+    try:
+        total: Tensor = _Early.apply(game.query, game.key, game.scale, positive, game, decoupled)  # type: ignore[no-untyped-call]
+    except _UnderflowError:
+        return None
+    return total
+
+
+class _Early(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        scale: Tensor,
+        positive: Tensor,
+        game: Game,
+        decoupled: bool,
+    ) -> Any:
+        with exact(query):
+            total, *grads = _stripes(game, positive, decoupled, any(ctx.needs_input_grad))
+        ctx.rules, ctx.decoupled = game.rules(), decoupled
+        ctx.save_for_backward(query, key, scale, positive, *grads)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        query, key, scale, positive, grad_query, grad_key, grad_positive = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            game = Game(query=query, key=key, scale=scale, **ctx.rules)
+            gap = _dense.push(game)[0] - positive
+            total = (gap if ctx.decoupled else softplus(gap, threshold=40)).sum()
+            inputs = (query, key, scale, positive)
+            return *_dense.gradients([total], inputs, [grad]), None, None
+        grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+        found = (grad_query, grad_key, grad_scale, grad_positive)
+        return *(grad * x for x in found), None, None
+
+
+def _stripes(
+    game: Game, positive: Tensor, decoupled: bool, gradients: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sum, and its gradients by query, key and positive."""
+    shift = _tiled.shift_of(game)
+    lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
+    tiles = Tiles(game, shift, height=max(1, STRIPE // max(1, len(game.keys))))
+    grad_query, grad_key = torch.zeros_like(game.query), torch.zeros_like(game.keys)
+    grad_positive = torch.empty_like(positive)
+    total = positive.new_zeros(())
+    stripe: list[tuple[Block, Tensor]] = []
+    for block in tiles:
+        stripe.append((block, tiles.logits(block).exp2_()))
+        if block.columns.stop < len(game.keys):
+            continue
+        rows = block.rows
+        sums = torch.stack([tile.sum(1) for _, tile in stripe]).sum(0)
+        if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
+            raise _UnderflowError
+        gap = sums.log() + (shift / LOG2E - positive[rows])
+        total += (gap if decoupled else softplus(gap, threshold=40)).sum()
+        weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
+        grad_positive[rows] = -weight
+        if gradients:
+            share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
+            for part, tile in stripe:
+                tile *= share
+                _tiled.add_product(grad_query[rows], tile, game.keys[part.columns])
+                _tiled.add_product(grad_key[part.columns], tile.T, game.query[rows])
+        stripe = []
+    return total, grad_query, grad_key, grad_positive
