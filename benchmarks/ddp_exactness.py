@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--ranks", default="4", help="2, 4 or 2,4")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
+    torch.set_num_threads(1)
     print(" | ".join(HEAD))
     rows: list[Row] = []
     absent: dict[str, str] = {}

@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def uneven(self) -> bool:
-        """Shards may be of any size; of the others, most gather equal shapes only."""
+        """It is run on shards of unequal size too."""
         return self.library == "nearfar"
 
 
