@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.errors import NearfarError
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import info_nce
 from nearfar.loss._numbers import working
 from nearfar.loss._ranks import Group
 from nearfar.loss.push import Backend
 
 
-class ClipLoss(nn.Module):
+class ClipLoss(Loss):
     """Symmetric InfoNCE with open_clip's calling convention (Radford et al. 2021, figure 3).
 
     Features are taken as given: normalise them first if the model does not.
@@ -37,10 +37,8 @@ class ClipLoss(nn.Module):
         backend: Backend = "auto",
         products: Products = "exact",
     ) -> None:
-        super().__init__()
-        check_engine(group, backend, products)
+        super().__init__(group=group, backend=backend, products=products)
         self.decoupled = decoupled
-        self.group, self.backend, self.products = group, backend, products
 
     def forward(
         self,
@@ -69,18 +67,14 @@ class ClipLoss(nn.Module):
             ids=ids,
             decoupled=self.decoupled,
             normalize=False,
-            group=self.group,
-            backend=self.backend,
-            products=self.products,
+            **self.engine,
         )
 
     def extra_repr(self) -> str:
         return described(
             None,
             decoupled=self.decoupled,
-            group=self.group,
-            backend=self.backend,
-            products=self.products,
+            **self.engine,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearfar.loss import _check as check
 from nearfar.loss._ranks import Group, Ranks
@@ -23,6 +23,20 @@ def check_engine(group: Group, backend: Backend, products: Products) -> None:
     Ranks(group)
     check.one_of("backend", backend, BACKENDS)
     check.one_of("products", products, ("exact", "bf16"))
+
+
+class Loss(nn.Module):
+    """What all losses share: with whom, by whom and how they are computed."""
+
+    def __init__(self, *, group: Group, backend: Backend, products: Products) -> None:
+        super().__init__()
+        check_engine(group, backend, products)
+        self.group, self.backend, self.products = group, backend, products
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """These options by name."""
+        return {"group": self.group, "backend": self.backend, "products": self.products}
 
 
 def described(temperature: Temperature | Tensor | float | None, **options: Any) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.loss import _check as check
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import NegativeMode, Reduction, info_nce
 from nearfar.loss._ranks import Group
 from nearfar.loss._temperature import Temperature, as_temperature
 from nearfar.loss.push import Backend
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(Loss):
     """`info_nce` as a module that owns its temperature and its options.
 
     Args:
@@ -46,10 +46,9 @@ class InfoNCE(nn.Module):
         backend: Backend = "auto",
         products: Products = "exact",
     ) -> None:
-        super().__init__()
+        super().__init__(group=group, backend=backend, products=products)
         check.one_of("reduction", reduction, ("none", "sum", "mean"))
         check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
-        check_engine(group, backend, products)
         self.temperature = as_temperature(temperature)
         self.options: dict[str, Any] = {
             "reduction": reduction,
@@ -62,9 +61,6 @@ class InfoNCE(nn.Module):
             "tau_plus": tau_plus,
             "decoupled": decoupled,
             "normalize": normalize,
-            "group": group,
-            "backend": backend,
-            "products": products,
         }
 
     def forward(
@@ -91,7 +87,8 @@ class InfoNCE(nn.Module):
             mask=mask,
             bias=bias,
             **self.options,
+            **self.engine,
         )
 
     def extra_repr(self) -> str:
-        return described(self.temperature, **self.options)
+        return described(self.temperature, **self.options, **self.engine)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import Reduction
 from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
@@ -19,7 +19,7 @@ from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game
 
 
-class NTXentLoss(nn.Module):
+class NTXentLoss(Loss):
     """SimCLR's loss on two or more views (Chen et al. 2020, arXiv 2002.05709, equation 1).
 
     Every view asks for the other views of its item; all other views of the batch are candidates,
@@ -47,13 +47,11 @@ class NTXentLoss(nn.Module):
         backend: Backend = "auto",
         products: Products = "exact",
     ) -> None:
-        super().__init__()
+        super().__init__(group=group, backend=backend, products=products)
         check.one_of("reduction", reduction, ("none", "sum", "mean"))
-        check_engine(group, backend, products)
         self.temperature = as_temperature(temperature)
         self.decoupled = decoupled
         self.reduction: Reduction = reduction
-        self.group, self.backend, self.products = group, backend, products
 
     def forward(
         self, z0: Tensor, z1: Tensor, *more_views: Tensor, ids: Tensor | None = None
@@ -123,9 +121,7 @@ class NTXentLoss(nn.Module):
             self.temperature,
             decoupled=self.decoupled,
             reduction=self.reduction,
-            group=self.group,
-            backend=self.backend,
-            products=self.products,
+            **self.engine,
         )
 
 

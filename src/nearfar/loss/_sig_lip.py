@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from nearfar.loss import _check as check
 from nearfar.loss._clip import checked_scale
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._numbers import working
 from nearfar.loss._pull import partners
 from nearfar.loss._ranks import Group
@@ -19,7 +19,7 @@ from nearfar.loss._whole_rules import Sigmoid
 from nearfar.loss.push import Backend, Game
 
 
-class SigLipLoss(nn.Module):
+class SigLipLoss(Loss):
     """The sigmoid loss, with open_clip's calling convention (Zhai et al. 2023, arXiv 2303.15343).
 
     ``-1/N sum_ij log sigmoid(y_ij (scale s_ij + bias))``, y_ij = 1 for a pair and -1 for strangers
@@ -42,9 +42,7 @@ class SigLipLoss(nn.Module):
         backend: Backend = "auto",
         products: Products = "exact",
     ) -> None:
-        super().__init__()
-        check_engine(group, backend, products)
-        self.group, self.backend, self.products = group, backend, products
+        super().__init__(group=group, backend=backend, products=products)
 
     def forward(
         self,
@@ -113,4 +111,4 @@ class SigLipLoss(nn.Module):
         return whole(rule, image, text, scale, again, normalize=False, bias=learned)
 
     def extra_repr(self) -> str:
-        return described(None, group=self.group, backend=self.backend, products=self.products)
+        return described(None, **self.engine)

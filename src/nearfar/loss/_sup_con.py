@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._engine import Products, check_engine, described
+from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
@@ -21,7 +21,7 @@ from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
 
 
-class SupConLoss(nn.Module):
+class SupConLoss(Loss):
     """Supervised contrastive loss (Khosla et al. 2020, arXiv 2004.11362).
 
     Args:
@@ -45,12 +45,10 @@ class SupConLoss(nn.Module):
         backend: Backend = "auto",
         products: Products = "exact",
     ) -> None:
-        super().__init__()
+        super().__init__(group=group, backend=backend, products=products)
         check.one_of("form", form, ("out", "in"))
-        check_engine(group, backend, products)
         self.temperature = as_temperature(temperature)
         self.form = form
-        self.group, self.backend, self.products = group, backend, products
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean over all anchors that have a positive.
@@ -120,9 +118,7 @@ class SupConLoss(nn.Module):
         return described(
             self.temperature,
             form=self.form,
-            group=self.group,
-            backend=self.backend,
-            products=self.products,
+            **self.engine,
         )
 
 
