@@ -32,17 +32,18 @@ SWEEP = tuple(product(FORMS, (2**power for power in range(6, 17)), (256,), (TAU,
 COLD = tuple(product(FORMS[:3], (1024, 4096), (256,), (0.01,)))
 # Exponentiated tiles are kept for the backward pass up to this many bytes (`nearfar.loss`).
 KEEP = 512 * 2**20
-TILE = (256, 2048)
+TILE = (1024, 1024)
 # Products of N x N x D a form needs, and float32 N x N matrices that hold its tiles. NT-Xent and
 # SupCon are 1.5 and 2 products of (2N) x (2N) x D, on half a matrix.
 UNITS_KEPT = {"one-way": 3, "symmetric": 3, "NT-Xent": 6, "SupCon": 6, "SigLIP": 3}
-UNITS_BEYOND = {"one-way": 4, "symmetric": 4, "NT-Xent": 8, "SupCon": 8, "SigLIP": 4}
+UNITS_BEYOND = {"one-way": 3, "symmetric": 4, "NT-Xent": 8, "SupCon": 8, "SigLIP": 3}
 TILES = {"one-way": 1, "symmetric": 1, "NT-Xent": 2, "SupCon": 2, "SigLIP": 1}
-# From this many rows on, one run without a warm-up is all.
-ONCE_FROM = 65536
+# From this many rows on, 3 runs will do; from the second number on, one without a warm-up.
+FEW_FROM, ONCE_FROM = 16384, 32768
 # So many times nearfar's time is slow: about 5 runs will do.
 SLOW = 10
 BF16 = "nearfar, bf16"
+COMPILED = "PyTorch, compiled"
 
 Row = dict[str, Any]
 
@@ -77,8 +78,10 @@ def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
     return {"tiles": tiles, "whole": lambda: torch.mm(q, k.T, out=whole)}
 
 
-def turns(runs: dict[str, Callable[[], object]], seconds: float, once: bool) -> dict[str, Any]:
-    """Medians of everyone's runs, one after the other; at least 5 each, and many while cheap."""
+def turns(
+    runs: dict[str, Callable[[], object]], seconds: float, least: int, once: bool
+) -> dict[str, Any]:
+    """Medians of everyone's runs, one after the other; a few at least, and many while cheap."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
 
     def go(names: Iterable[str]) -> None:
@@ -94,11 +97,11 @@ def turns(runs: dict[str, Callable[[], object]], seconds: float, once: bool) -> 
         go(runs)  # the first round compiled
         cost = {name: times.pop() for name, times in taken.items()}
         quick = [name for name in runs if cost[name] < SLOW * cost["nearfar"]]
-        rounds = max(5, min(200, round(seconds / sum(cost[name] for name in quick))))
+        rounds = max(least, min(200, round(seconds / sum(cost[name] for name in quick))))
         for times in taken.values():
             times.clear()
         for number in range(rounds):
-            go(quick if number % (rounds // 5) else runs)
+            go(quick if number % (rounds // least) else runs)
     gc.enable()
     return {
         "repeats": len(taken["nearfar"]),
@@ -126,7 +129,7 @@ def measure(form: str, n: int, d: int, tau: float, names: Collection[str], secon
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
     head = min(n, 4096)
     runs |= bare(q[:head], k[:head])
-    timed = turns(runs, seconds, n >= ONCE_FROM)
+    timed = turns(runs, seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM)
     products = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in ("tiles", "whole")}
     row |= timed | {"product_seconds": products}
     return row | {"too_large": [one.name for one in present if one not in fits]}
@@ -143,15 +146,15 @@ def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
 
 
 def best_peer(row: Row) -> str:
-    """The fastest of the others."""
-    peers = {name: s for name, s in row["seconds"].items() if not name.startswith("nearfar")}
-    return min(peers, key=lambda name: peers[name]) if peers else ""
+    """The fastest of the others, as they are."""
+    others = [name for name in row["seconds"] if not name.startswith("nearfar")]
+    return min((name for name in others if name != COMPILED), key=row["seconds"].get, default="")
 
 
-def ratio(row: Row) -> float | None:
-    """The best peer's time in units of nearfar's."""
-    best = best_peer(row)
-    return row["seconds"][best] / row["seconds"]["nearfar"] if best else None
+def ratio(row: Row, name: str) -> float | None:
+    """A contestant's time in units of nearfar's."""
+    seconds = row["seconds"].get(name)
+    return seconds / row["seconds"]["nearfar"] if seconds else None
 
 
 def roofline(row: Row) -> float:
@@ -179,7 +182,7 @@ def agree(form: str, tau: float, names: Collection[str]) -> dict[str, Contestant
 def show(row: Row) -> None:
     """One line a row."""
     times = sorted(row["seconds"].items(), key=lambda pair: pair[1])
-    ahead = ratio(row)
+    ahead = ratio(row, best_peer(row))
     print(
         f"{row['form']:9} N={row['n']:<6} d={row['d']:<4} tau={row['tau']:<5}",
         f"ratio {ahead:5.2f}" if ahead else "ratio     -",
@@ -206,7 +209,7 @@ def cells(words: argparse.Namespace) -> Iterator[tuple[str, int, int, float]]:
 
 
 def main() -> None:
-    """Check, then time cell after cell; the file is written after each."""
+    """Check, then time cell after cell; the file is written after each, and gone on with."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--forms", help=f"some of {','.join(FORMS)}")
     parser.add_argument("--sizes", help="N, as in 64,128; with this, dims or tau: just those")
@@ -216,7 +219,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20, help="wanted, a cell")
     parser.add_argument("--quick", action="store_true", help="no N above 8192")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="cells that it holds already are left out")
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
     grid = list(cells(words))
@@ -224,8 +227,11 @@ def main() -> None:
     known = {form: agree(form, TAU, names) for form in dict.fromkeys(cell[0] for cell in grid)}
     versions = {one.package: one.version() for form in known.values() for one in form.values()}
     rows: list[Row] = []
+    if words.out and words.out.is_file():
+        rows = json.loads(words.out.read_text())["rows"]
+    done = {(row["form"], row["n"], row["d"], row["tau"]) for row in rows}
     for cell in grid:
-        if known[cell[0]]:
+        if known[cell[0]] and cell not in done:
             rows.append(measure(*cell, names, words.seconds))
             show(rows[-1])
         if words.out:
