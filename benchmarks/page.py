@@ -234,7 +234,7 @@ def main() -> None:
         HEAD.format(**speed | {"versions": named(speed["versions"]), "figure": FIGURE}),
         "## Large batches\n",
         against(pick(rows, TABLE)),
-        "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash where nothing fits the memory.\n",
+        "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n",
         sweep(pick(rows, SWEEP)),
         "## A low temperature\n\nThe same at 0.01.\n",
         against(pick(rows, COLD)),
