@@ -105,7 +105,7 @@ class MemoryBank(nn.Module):
         check.finite("keys", keys)
         if ids is None:
             return
-        check.integer_ids("ids", ids, keys)
+        check.integer_ids("ids", ids, keys, "keys")
         if check.readable() and bool((low := ids.long() < _LOWEST + self.size).any()):
             row = int(low.nonzero()[0])
             raise NearfarError(

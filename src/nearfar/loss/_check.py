@@ -50,6 +50,17 @@ def traced() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def between(name: str, value: float, low: float, high: float) -> None:
+    """A number of some range, without its upper end."""
+    if not low <= value < high:
+        raise NearfarError(f"{name}={value}: wanted {low:g} <= {name} < {high:g}.")
+
+
+def many(grad: Tensor) -> bool:
+    """A gradient stands for several at once: torch.vmap, or ``is_grads_batched``."""
+    return traced() or torch._C._functorch.is_legacy_batchedtensor(grad)
+
+
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     """A word out of a few."""
     if value not in known:
@@ -74,6 +85,12 @@ def matrix(name: str, x: Tensor, like: Tensor | None = None, like_name: str = ""
         same_kind(name, x, like, like_name)
 
 
+def single(name: str, x: Tensor) -> None:
+    """A tensor of one number."""
+    if x.numel() != 1:
+        raise NearfarError(f"{name} has shape {tuple(x.shape)}; wanted one number: a 0-dim tensor.")
+
+
 def same_kind(name: str, x: Tensor, like: Tensor, like_name: str) -> None:
     """The same dtype and device."""
     if x.dtype != like.dtype or x.device != like.device:
@@ -86,6 +103,8 @@ def same_kind(name: str, x: Tensor, like: Tensor, like_name: str) -> None:
 def finite(name: str, x: Tensor) -> None:
     """No NaN and no infinity; the first bad row is named."""
     if readable() and not bool(x.isfinite().all()):
+        if x.ndim == 0:
+            raise NearfarError(f"{name}={x.item()}: wanted a finite number.")
         row = int((~x.flatten(1).isfinite().all(1)).nonzero()[0])
         raise NearfarError(
             f"{name} has a NaN or an infinity in row {row}; wanted finite numbers. Look at the "
@@ -93,14 +112,21 @@ def finite(name: str, x: Tensor) -> None:
         )
 
 
-def finite_loss(loss: Tensor, **inputs: Tensor) -> Tensor:
+def finite_loss(loss: Tensor, scale: Tensor, **inputs: Tensor) -> Tensor:
     """The loss, if it is finite; otherwise the input that is to blame is looked for.
 
     A row that is not finite reaches the loss, so nothing needs to be read before.
     """
-    if readable() and not bool(loss.isfinite().all()):
+    if readable() and not bool((loss.isfinite() & (scale > 0)).all()):
         for name, x in inputs.items():
             finite(name, x)
+        number = scale.item()
+        if not 0 < number < torch.inf:
+            raise NearfarError(
+                f"temperature={1 / number if number else torch.inf:.4g}, or logit_scale="
+                f"{number:.4g}: wanted a positive, finite number. Learn its logarithm, as "
+                "nearfar.Temperature does."
+            )
         raise NearfarError(
             "The loss is not finite although this rank's inputs are; wanted logits within the "
             "range of the number format. Normalise the embeddings, raise the temperature, or look "
@@ -125,11 +151,11 @@ def boolean(name: str, x: Tensor) -> None:
         raise NearfarError(f"{name} has dtype {x.dtype}; wanted torch.bool: {name}.bool().")
 
 
-def same_device(name: str, x: Tensor, like: Tensor) -> None:
-    """Beside the queries."""
+def same_device(name: str, x: Tensor, like: Tensor, like_name: str = "query") -> None:
+    """Beside the embeddings."""
     if x.device != like.device:
         raise NearfarError(
-            f"{name} is on {x.device} but query is on {like.device}; wanted the same: "
+            f"{name} is on {x.device} but {like_name} is on {like.device}; wanted the same: "
             f"{name}.to({str(like.device)!r})."
         )
 
@@ -144,15 +170,15 @@ def additive(name: str, x: Tensor) -> None:
         )
 
 
-def integer_ids(name: str, ids: Tensor, like: Tensor) -> None:
+def integer_ids(name: str, ids: Tensor, like: Tensor, like_name: str = "query") -> None:
     """Integers, one for each vector of ``like``."""
     shape = tuple(like.shape[:-1])
-    if tuple(ids.shape) != shape or ids.is_floating_point():
+    if tuple(ids.shape) != shape or ids.is_floating_point() or ids.is_complex():
         raise NearfarError(
             f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted {shape} "
             "integers, one for each vector."
         )
-    same_device(name, ids, like)
+    same_device(name, ids, like, like_name)
 
 
 def several(enough: bool) -> None:
@@ -167,10 +193,18 @@ def somebody(log: Tensor) -> None:
         raise NearfarError(_NO_NEGATIVE.format(row=int(empty.nonzero()[0])))
 
 
-def has_negative(candidates: Tensor, *, needed: int) -> None:
-    """Every row of candidates (N, M) holds at least ``needed``: 1, or 2 with its own positive."""
-    counts = candidates.sum(1)
-    empty = len(candidates) == 0 or candidates.shape[1] < needed
-    if empty or (readable() and not bool((counts >= needed).all())):
-        row = 0 if empty else int((counts < needed).nonzero()[0])
-        raise NearfarError(_NO_NEGATIVE.format(row=row))
+def has_negative(candidates: Tensor, others: Tensor | None, *, needed: int) -> None:
+    """Every row has somebody else to be told from.
+
+    Args:
+        candidates: (N, M) bool.
+        others: (N,) logsumexp of further ones, or None.
+        needed: How many make a crowd: 1, or 2 with the row's own positive.
+    """
+    if not readable():
+        return
+    alone = candidates.sum(1) < needed
+    if others is not None:
+        alone &= others == -torch.inf
+    if bool(alone.any()):
+        raise NearfarError(_NO_NEGATIVE.format(row=int(alone.nonzero()[0])))

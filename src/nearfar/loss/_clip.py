@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from torch import Tensor
 
 from nearfar.errors import NearfarError
+from nearfar.loss import _check as check
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import info_nce
 from nearfar.loss._numbers import working
@@ -59,16 +61,20 @@ class ClipLoss(Loss):
         Raises:
             NearfarError: As `info_nce`; a ``logit_scale`` that is no positive, finite number.
         """
-        return info_nce(
-            image_features,
-            text_features,
-            temperature=1 / checked_scale(logit_scale),
-            symmetric=True,
-            ids=ids,
-            decoupled=self.decoupled,
-            normalize=False,
-            **self.engine,
-        )
+        scale = checked_scale(logit_scale)
+        try:
+            return info_nce(
+                image_features,
+                text_features,
+                temperature=1 / scale,
+                symmetric=True,
+                ids=ids,
+                decoupled=self.decoupled,
+                normalize=False,
+                **self.engine,
+            )
+        except NearfarError as error:
+            raise NearfarError(_in_own_words(str(error))) from None
 
     def extra_repr(self) -> str:
         return described(
@@ -82,9 +88,10 @@ def checked_scale(logit_scale: float | Tensor) -> float | Tensor:
     """A positive, finite number, or a tensor in at least float32.
 
     Raises:
-        NearfarError: A number that is not.
+        NearfarError: A number that is not, a tensor of several numbers.
     """
     if isinstance(logit_scale, Tensor):
+        check.single("logit_scale", logit_scale)
         # A reciprocal in half precision would be off by 2e-4.
         return working(logit_scale)
     if not 0 < logit_scale < math.inf:
@@ -92,3 +99,9 @@ def checked_scale(logit_scale: float | Tensor) -> float | Tensor:
             f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."
         )
     return logit_scale
+
+
+def _in_own_words(message: str) -> str:
+    for theirs, ours in (("query", "image_features"), ("positive_key", "text_features")):
+        message = re.sub(rf"\b{theirs}\b", ours, message)
+    return message

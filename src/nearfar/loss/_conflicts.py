@@ -30,6 +30,10 @@ _CONFLICTS = {
         "symmetric=True and similarity_margin with mask or bias over several ranks would need the "
         "other ranks' masks for the way back. Wanted group=None, or ids instead of the mask."
     ),
+    ("negative_ids", "no_ids"): (
+        "negative_ids without negative_keys or without ids leave nobody out: they are compared "
+        "with the queries' ids. Give all three, or leave negative_ids out."
+    ),
     ("ring", "weight"): (
         "group='ring' with weight would gather the keys after all. Wanted group='auto'."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -15,7 +16,7 @@ from nearfar.loss._numbers import LONGEST, unit, working
 from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, current, scale_of
+from nearfar.loss._temperature import Temperature, inverse, scale_of
 from nearfar.loss._weights import weighted
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Softmax
@@ -107,6 +108,7 @@ def info_nce(
         0.3133
     """
     check.one_of("reduction", reduction, ("none", "sum", "mean"))
+    check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
     check_engine(group, backend, products)
     check.matrix("query", query)
     check.matrix("positive_key", positive_key, query, "query")
@@ -115,7 +117,7 @@ def info_nce(
     shard = Shard(query, group)
     if ids is not None:
         check.integer_ids("ids", ids, query)
-    options = (negative_keys, weight, mask, bias, similarity_margin)
+    options = (negative_keys, negative_ids, weight, mask, bias, similarity_margin)
     plain = all(x is None for x in options) and not (margin or hardness or tau_plus)
     if plain and in_batch and shard.small(backend, products):
         rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
@@ -129,6 +131,10 @@ def info_nce(
         check.boolean("mask", mask)
     if bias is not None:
         check.additive("bias", bias)
+    check.between("hardness", hardness, 0, math.inf)
+    check.between("tau_plus", tau_plus, 0, 1)
+    for name, number in (("margin", margin), ("similarity_margin", similarity_margin)):
+        check.between(name, number or 0.0, -math.inf, math.inf)
     compatible(
         symmetric=symmetric,
         negatives=negative_keys is not None or not in_batch,
@@ -137,6 +143,8 @@ def info_nce(
         margin=bool(margin),
         similarity_margin=similarity_margin is not None,
         grid=mask is not None or bias is not None,
+        negative_ids=negative_ids is not None,
+        no_ids=ids is None or negative_keys is None,
         ranks=not shard.ranks.alone,
         ring=shard.ranks.ring,
     )
@@ -155,7 +163,9 @@ def info_nce(
         longest=LONGEST if normalize else None,
         bf16=products == "bf16",
     )
-    check.several(shard.total > (0 if explicit is not None else 1))
+    others = shard.total - 1 if in_batch or weight is not None else 0
+    others += 0 if explicit is None else explicit.keys.shape[-2]
+    check.several(shard.total > 0 and others > 0)
     if weight is not None:
         each = weighted(
             game, weight, shard, explicit, backend, in_batch=in_batch, decoupled=decoupled
@@ -175,7 +185,7 @@ def info_nce(
             tau_plus=tau_plus,
             reduction=reduction,
         )
-    return check.finite_loss(loss, query=query, positive_key=positive_key)
+    return check.finite_loss(loss, scale, query=query, positive_key=positive_key)
 
 
 def _small(
@@ -200,5 +210,5 @@ def _small(
             backend="dense",
         )
 
-    scale = 1 / current(temperature)
+    scale = inverse(temperature)
     return whole(rule, query, key, scale, again, normalize=normalize, reduction=reduction)

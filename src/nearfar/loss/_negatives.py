@@ -42,14 +42,13 @@ class Explicit:
         Raises:
             NearfarError: A shape, dtype or device that does not fit, or a row that is not finite.
         """
-        check.one_of("negative_mode", mode, ("unpaired", "paired"))
         rows, dim = query.shape
-        wanted = f"(M, {dim})" if mode == "unpaired" else f"({rows}, M, {dim})"
+        shape = f"(M, {dim})" if mode == "unpaired" else f"({rows}, M, {dim})"
         fits = keys.ndim == 2 if mode == "unpaired" else keys.ndim == 3 and len(keys) == rows
-        if not fits or keys.shape[-1] != dim:
+        if not fits or keys.shape[-1] != dim or not keys.is_floating_point():
             raise NearfarError(
-                f"negative_keys has shape {tuple(keys.shape)}; wanted {wanted} for "
-                f"negative_mode={mode!r}."
+                f"negative_keys has shape {tuple(keys.shape)} and dtype {keys.dtype}; wanted "
+                f"{shape}, floating point, for negative_mode={mode!r}."
             )
         check.same_device("negative_keys", keys, query)
         check.finite("negative_keys", keys)
@@ -104,6 +103,9 @@ def estimated(
         tau_plus: Zero believes all.
     """
     count = crowd(None)
+    for number in count:
+        if number is not None:
+            check.somebody(number)
     sides = crowd(1.0 + hardness)
     base = crowd(hardness) if hardness else count
     found = [

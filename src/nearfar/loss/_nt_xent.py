@@ -13,7 +13,7 @@ from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, as_temperature, current, scale_of
+from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game
@@ -75,7 +75,7 @@ class NTXentLoss(Loss):
         if len(z0) == 0:
             raise NearfarError("z0 has no rows; wanted at least two items.")
         if ids is not None:
-            check.integer_ids("ids", ids, z0)
+            check.integer_ids("ids", ids, z0, "z0")
         rows = torch.cat(views)
         shard = Shard(rows, self.group, len(views))
         check.several(shard.total > len(views))
@@ -98,7 +98,7 @@ class NTXentLoss(Loss):
         positive, pull = _views(z, len(views), scale)
         loss = contrast(crowd, positive, pull, decoupled=self.decoupled)
         named = {f"z{number}": view for number, view in enumerate(views)}
-        return check.finite_loss(shard.reduce(loss, self.reduction), **named)
+        return check.finite_loss(shard.reduce(loss, self.reduction), scale, **named)
 
     def _small(self, rows: Tensor, ids: Tensor | None) -> Tensor | None:
         def again(rows: Tensor, key: None, scale: float | Tensor, bias: None) -> Tensor:
@@ -113,7 +113,7 @@ class NTXentLoss(Loss):
 
         ids_of_rows = None if ids is None else ids.repeat(2)
         rule = Softmax(views=True, decoupled=self.decoupled, ids=ids_of_rows)
-        scale = 1 / current(self.temperature)
+        scale = inverse(self.temperature)
         return whole(rule, rows, None, scale, again, normalize=True, reduction=self.reduction)
 
     def extra_repr(self) -> str:

@@ -57,7 +57,8 @@ class _Unit(torch.autograd.Function):
             again = functional.normalize(x, dim=-1, eps=SHORTEST)
             (found,) = torch.autograd.grad(again, x, grad, create_graph=True)
             return found
-        return across(grad, out, length)
+        with exact(x):
+            return across(grad, out, length)
 
 
 def across(grad: Tensor, unit: Tensor, length: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nearfar.loss._check import traced
 from nearfar.loss._pull import joined
 from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
@@ -29,8 +30,9 @@ class Shard:
         self.first, self.total = sum(self.counts[: self.ranks.rank]), sum(self.counts)
 
     def small(self, backend: Backend, products: str) -> bool:
-        """Nobody asks for more than the short way of `_whole`."""
-        return self.ranks.alone and backend == "auto" and products == "exact"
+        """Nobody asks for more than the short way of `_whole`, which reads values."""
+        few = self.ranks.alone and backend == "auto" and products == "exact"
+        return few and self.device.type == "cpu" and not traced()
 
     def gather(self, x: Tensor) -> Tensor:
         """All ranks' rows."""

@@ -71,26 +71,32 @@ class SigLipLoss(Loss):
         shard = Shard(image_features, self.group)
         check.several(shard.total > 1)
         if ids is not None:
-            check.integer_ids("ids", ids, image_features)
+            check.integer_ids("ids", ids, image_features, "image_features")
         scale = checked_scale(logit_scale)
+        if isinstance(logit_bias, Tensor):
+            check.single("logit_bias", logit_bias)
         if shard.small(self.backend, self.products):
             small = self._small(image_features, text_features, scale, logit_bias, ids)
             if small is not None:
                 return small
         image, text = working(image_features), working(text_features)
         bias = torch.as_tensor(logit_bias, dtype=image.dtype, device=image.device).reshape(())
+        crowd = shard.strangers(ids)
+        if ids is not None and crowd.column_id is not None and check.readable():
+            check.several(bool((crowd.column_id != crowd.column_id[0]).any()))
         game = Game(
             query=image,
             key=text,
             scale=scale_of(1 / scale, image),
-            crowd=shard.strangers(ids),
+            crowd=crowd,
             bf16=self.products == "bf16",
         )
         push = shard.sigmoid_push(game, bias, self.backend)
         own = partners(image, text) * game.scale + bias
         pull = softplus(-own, threshold=40).sum()
         loss = shard.ranks.total(push + pull, shard.rows, mean=True)
-        return check.finite_loss(loss, image_features=image_features, text_features=text_features)
+        inputs = {"image_features": image_features, "text_features": text_features}
+        return check.finite_loss(loss, game.scale, **inputs, logit_bias=bias)
 
     def _small(
         self,

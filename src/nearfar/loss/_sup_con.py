@@ -15,7 +15,7 @@ from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
-from nearfar.loss._temperature import Temperature, as_temperature, current, scale_of
+from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
 from nearfar.loss._whole import MOST, whole
 from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
@@ -62,7 +62,7 @@ class SupConLoss(Loss):
                 share a label, or all do.
         """
         check.matrix("embeddings", embeddings)
-        check.integer_ids("labels", labels, embeddings)
+        check.integer_ids("labels", labels, embeddings, "embeddings")
         shard = Shard(embeddings, self.group)
         if self.form == "out" and shard.small(self.backend, self.products):
             small = self._small(embeddings, labels)
@@ -71,7 +71,7 @@ class SupConLoss(Loss):
         z, scale = unit(embeddings), scale_of(self.temperature, embeddings)
         every = shard.gather(labels)
         _, group, size = torch.unique(every, return_inverse=True, return_counts=True)
-        check.several(len(size) > 1)
+        check.several(check.traced() or len(size) > 1)
         own = group[shard.first : shard.first + shard.rows]
         partner_count = size[own] - 1
         anchor = partner_count > 0
@@ -101,7 +101,7 @@ class SupConLoss(Loss):
             loss = contrast(negative, positive) + partner_count.clamp_min(1).to(z.dtype).log()
         total = torch.where(anchor, loss, 0.0).sum()
         return check.finite_loss(
-            shard.ranks.total(total, anchor.sum(), mean=True), embeddings=embeddings
+            shard.ranks.total(total, anchor.sum(), mean=True), scale, embeddings=embeddings
         )
 
     def _small(self, embeddings: Tensor, labels: Tensor) -> Tensor | None:
@@ -111,7 +111,7 @@ class SupConLoss(Loss):
 
         if len(labels) ** 2 > MOST:
             return None
-        scale = 1 / current(self.temperature)
+        scale = inverse(self.temperature)
         return whole(Labels(labels), embeddings, None, scale, again, normalize=True)
 
     def extra_repr(self) -> str:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
+from nearfar.loss import _check as check
+from nearfar.loss._numbers import working
 
 
 class Temperature(nn.Module):
@@ -95,11 +97,9 @@ def as_temperature(value: float | Tensor | Temperature) -> Temperature | Tensor 
     Raises:
         NearfarError: A number that is not positive and finite, a tensor of several numbers.
     """
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise NearfarError(
-            f"temperature has shape {tuple(value.shape)}; wanted one number or a 0-dim tensor."
-        )
-    if isinstance(value, int | float) and not 0 < value < math.inf:
+    if isinstance(value, Tensor):
+        check.single("temperature", value)
+    elif not isinstance(value, Temperature) and not 0 < value < math.inf:
         raise NearfarError(f"temperature={value}: wanted a positive, finite number.")
     return value
 
@@ -110,11 +110,17 @@ def current(value: float | Tensor | Temperature) -> float | Tensor:
     return checked() if isinstance(checked, Temperature) else checked
 
 
+def inverse(value: float | Tensor | Temperature) -> float | Tensor:
+    """1 / temperature, a number or a tensor as it is given, at least float32."""
+    tau = current(value)
+    # A reciprocal in half precision would be off by 2e-4.
+    return 1 / (working(tau) if isinstance(tau, Tensor) else tau)
+
+
 def scale_of(value: float | Tensor | Temperature, like: Tensor) -> Tensor:
     """1 / temperature, a 0-dim tensor beside ``like``, at least float32."""
     tau = current(value)
     dtype = torch.promote_types(like.dtype, torch.float32)
     if not isinstance(tau, Tensor):
         return torch.full((), 1 / tau, dtype=dtype, device=like.device)
-    # A reciprocal in half precision would be off by 2e-4.
     return 1 / tau.to(like.device, dtype).reshape(())

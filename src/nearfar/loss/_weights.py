@@ -14,7 +14,7 @@ from nearfar.loss._negatives import Explicit
 from nearfar.loss._numbers import exact
 from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
-from nearfar.loss.push import Backend, Crowd, Game, Pairs
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, gradients
 
 
 def weighted(
@@ -70,8 +70,7 @@ def _side(
         if not everybody:
             stands = weights.crowd(crowd, in_batch, decoupled)
             crowd = Crowd(bias=crowd.bias, mask=stands)
-            if extra is None:
-                check.has_negative(stands, needed=1 if decoupled else 2)
+            check.has_negative(stands, extra, needed=1 if decoupled else 2)
         rows, _ = shard.push(replace(game, crowd=crowd), backend)
         return (rows if extra is None else joined(rows, extra)) - pull
     parts = [torch.full_like(pull, -torch.inf)] if extra is None else [extra]
@@ -147,7 +146,11 @@ class Weights:
     def loudest(self, game: Game, key: Tensor) -> Tensor:
         """Logsumexp over each row's positives of a sparse matrix, (N,)."""
         row, column = self.pairs
-        dots = _PairDots.apply(game.query, key, row, column)  # type: ignore[no-untyped-call]
+        with exact(key):
+            if check.traced():
+                dots = _dots(game.query, key, row, column)
+            else:
+                dots = _PairDots.apply(game.query, key, row, column)  # type: ignore[no-untyped-call]
         scores = dots * game.scale
         if game.crowd.bias is not None:
             scores = scores + game.crowd.bias[row, column]
@@ -176,13 +179,24 @@ class _PairDots(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, row: Tensor, column: Tensor) -> Tensor:
         ctx.save_for_backward(query, key, row, column)
         parts = zip(torch.split(row, 2**16), torch.split(column, 2**16), strict=True)
-        return torch.cat([torch.linalg.vecdot(query[i], key[j]) for i, j in parts])
+        return torch.cat([_dots(query, key, i, j) for i, j in parts])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, row, column = ctx.saved_tensors
+        if torch.is_grad_enabled() or check.many(grad):
+
+            def again(query: Tensor, key: Tensor) -> list[Tensor]:
+                return [_dots(query, key, row, column)]
+
+            return *gradients(again, (query, key), [grad]), None, None
         force = torch.sparse_coo_tensor(
             torch.stack([row, column]), grad, (len(query), len(key)), check_invariants=False
         )
-        return force @ key, force.t() @ query, None, None
+        with exact(key):
+            return force @ key, force.t() @ query, None, None
+
+
+def _dots(query: Tensor, key: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    dots: Tensor = torch.linalg.vecdot(query[row], key[column])
+    return dots

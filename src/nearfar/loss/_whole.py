@@ -7,15 +7,15 @@ way round, which says the same in more steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from nearfar.loss import _check as check
 from nearfar.loss._numbers import SHORTEST, across, exact, working
-from nearfar.loss.push import LOG
+from nearfar.loss.push import LOG, gradients
 
 # Entries of the matrix: beyond one tile there is more to win than overhead.
 MOST = 1024 * 1024
@@ -37,13 +37,13 @@ class Rule(Protocol):
             OutOfRangeError: Exponentials leave the number range, or a crowd is empty.
         """
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         """dL / d(scale s) of the matrix; of views, added to its transpose.
 
         Args:
             tile: What `loss` has made of it.
             kept: What `loss` has kept.
-            grad: (N,) or 0-dim, what comes in for each row.
+            grad: (N,) what comes in for each row; None: one.
         """
 
 
@@ -75,7 +75,7 @@ def whole(
         reduction: ``none`` gives (N,), else ``sum`` or ``mean``.
     """
     columns = query if key is None else key
-    if len(query) * len(columns) > MOST or query.device.type != "cpu" or check.traced():
+    if len(query) * len(columns) > MOST:
         return None
     try:
         loss: Tensor = _Whole.apply(query, key, scale, bias, rule, again, normalize, reduction)  # type: ignore[no-untyped-call]
@@ -100,34 +100,53 @@ class _Whole(torch.autograd.Function):
     ) -> Any:
         q, q_length = _unit(query, normalize)
         k, k_length = (q, q_length) if key is None else _unit(key, normalize)
+        number = scale.item() if isinstance(scale, Tensor) else scale
+        if not 0 < number < math.inf:
+            raise OutOfRangeError
         with exact(q):
             tile = torch.mm(q, k.T)
-        number = scale.item() if isinstance(scale, Tensor) else scale
-        loss, share, kept = rule.loss(tile, number)
+            loss, share, kept = rule.loss(tile, number)
+        total = loss.sum()
+        if not math.isfinite(total.item()):
+            raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number = rule, again, number
         ctx.share = share = share if reduction == "mean" else 1.0
         tensors = [x if isinstance(x, Tensor) else None for x in (query, key, scale, bias)]
         ctx.save_for_backward(*tensors, q, q_length, k, k_length, tile, *kept)
-        return loss if reduction == "none" else loss.sum() * share
+        return loss if reduction == "none" else total * share
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, scale, bias, q, q_length, k, k_length, tile, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_twice(ctx, (query, key, scale, bias), grad), None, None, None, None
-        force = ctx.rule.force(tile, kept, grad * ctx.share)
+
+            def again(query: Tensor, key: Any, scale: Tensor | None, bias: Any) -> list[Tensor]:
+                return [ctx.again(query, key, ctx.number if scale is None else scale, bias)]
+
+            return *gradients(again, (query, key, scale, bias), [grad]), None, None, None, None
+        # The size of what comes in is multiplied last: divided by a sum of exponentials, which may
+        # be as large as numbers get, a small one would be lost.
+        if grad.ndim:
+            factor = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny)
+            force = ctx.rule.force(tile, kept, grad / factor)
+        else:
+            factor = grad * ctx.share
+            force = ctx.rule.force(tile, kept, None)
         needs = ctx.needs_input_grad
-        grad_bias = force.sum().to(bias.dtype).view(bias.shape) if needs[3] else None
+        grad_scale = grad_bias = None
         with exact(q):
+            if needs[3]:
+                grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
             grad_q = force @ k
             grad_k = force.T @ q if key is not None and needs[1] else None
-        grad_scale = None
-        if needs[2]:
-            grad_scale = torch.linalg.vecdot(grad_q, q).sum().to(scale.dtype).view(scale.shape)
-            grad_scale /= 2 if ctx.rule.views else 1
-        grad_q = _back(grad_q.mul_(ctx.number), q, q_length).to(query.dtype)
-        if grad_k is not None:
-            grad_k = _back(grad_k.mul_(ctx.number), k, k_length).to(query.dtype)
+            if needs[2]:
+                grad_scale = torch.linalg.vecdot(grad_q, q).sum() * factor
+                grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
+                grad_scale = grad_scale / 2 if ctx.rule.views else grad_scale
+            factor = factor * ctx.number
+            grad_q = _back(grad_q * factor, q, q_length).to(query.dtype)
+            if grad_k is not None:
+                grad_k = _back(grad_k * factor, k, k_length).to(query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
 
 
@@ -141,11 +160,3 @@ def _unit(x: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
 
 def _back(grad: Tensor, unit: Tensor, length: Tensor | None) -> Tensor:
     return grad if length is None else across(grad, unit, length)
-
-
-def _twice(ctx: Any, inputs: tuple[Tensor | None, ...], grad: Tensor) -> list[Tensor | None]:
-    query, key, scale, bias = inputs
-    loss = ctx.again(query, key, ctx.number if scale is None else scale, bias)
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(loss, wanted, grad, create_graph=True))
-    return [next(found) if x is not None and x.requires_grad else None for x in inputs]

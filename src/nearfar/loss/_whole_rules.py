@@ -42,15 +42,21 @@ class Softmax:
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
         sums = _exponentials(tile, scale, (1, 0) if self.both else (1,))
+        # Forces are multiples of e^-own, which must keep its digits.
+        deep = -math.log(torch.finfo(own.dtype).smallest_normal) + 8
+        if not self.decoupled and own.max().item() > deep:
+            raise OutOfRangeError
         gaps = [total.log() - own for total in sums]
         losses = [x if self.decoupled else softplus(x, threshold=40) for x in gaps]
         loss = (losses[0] + losses[1]) / 2 if self.both else losses[0]
         return loss, 1 / len(tile), [*sums, *gaps]
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
-        grad = grad / 2 if self.both else grad
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         half = len(kept) // 2
-        own = [grad.expand_as(x) if self.decoupled else x.sigmoid() * grad for x in kept[half:]]
+        own = [torch.ones_like(x) if self.decoupled else x.sigmoid() for x in kept[half:]]
+        if grad is not None or self.both:
+            share = 0.5 if grad is None else grad / 2 if self.both else grad
+            own = [x * share for x in own]
         row, *column = (w / total for w, total in zip(own, kept[:half], strict=True))
         if self.views:
             column = [row]
@@ -90,9 +96,9 @@ class Labels:
         (total,) = _exponentials(tile, scale, (1,))
         return (total.log() - pull).mul_(self.anchor), 1 / anchors, [total, partner]
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         total, partner = kept
-        own = self.anchor * grad
+        own = self.anchor if grad is None else self.anchor * grad
         row = own / total
         pull = partner * own[:, None]
         return torch.add(row[:, None], row).mul_(tile).sub_(pull).sub_(pull.T)
@@ -115,16 +121,19 @@ class Sigmoid:
         tile.mul_(scale).add_(self.bias)
         own = tile.diagonal().neg()
         if self.ids is not None:
-            tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
+            same = self.ids[:, None] == self.ids
+            if bool(same[0].all()):
+                raise OutOfRangeError
+            tile.masked_fill_(same, -torch.inf)
         tile.diagonal().copy_(own)
         loss = softplus(tile, threshold=40).sum(1)
-        if not bool(loss.isfinite().all()):
-            raise OutOfRangeError
         return loss, 1 / len(tile), []
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor) -> Tensor:
-        out = tile.sigmoid().mul_(grad if grad.ndim == 0 else grad[:, None])
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+        out = tile.sigmoid()
         out.diagonal().neg_()
+        if grad is not None:
+            out *= grad[:, None]
         return out
 
 

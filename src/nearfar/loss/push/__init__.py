@@ -6,7 +6,7 @@ how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) doe
 
 from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
 from nearfar.loss.push._crowd import Crowd, Pairs
-from nearfar.loss.push._dense import lse
+from nearfar.loss.push._dense import gradients, lse
 from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._push import engine, push
@@ -22,6 +22,7 @@ __all__ = [
     "choose",
     "contrast_sum",
     "engine",
+    "gradients",
     "lse",
     "push",
     "sigmoid_pass",

@@ -5,7 +5,7 @@ Plain differentiable torch, so it is also what second derivatives, transforms an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,9 +45,19 @@ def lse(scores: Tensor, dim: int) -> Tensor:
 
 
 def gradients(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor | None], grads: Sequence[Tensor]
+    again: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Tensor | None],
+    grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again; None for an input that wants none."""
-    wanted = [x for x in inputs if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+    """Gradients of ``again(*inputs)`` that can be differentiated again; None where none is wanted.
+
+    They can also be told for many incoming gradients at once (``is_grads_batched``).
+    """
+    twice = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Each by a name of its own, where its gradient stops: a key may be made of its query, whose
+        # gradient through it is taken further down.
+        own = [x if x is None else x.view_as(x) for x in inputs]
+        wanted = [x for x in own if x is not None and x.requires_grad]
+        found = iter(torch.autograd.grad(again(*own), wanted, grads, create_graph=twice))
     return [next(found) if x is not None and x.requires_grad else None for x in inputs]

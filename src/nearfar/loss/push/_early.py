@@ -1,4 +1,4 @@
-"""One way beyond the memory budget: the gradient is taken in the forward pass.
+"""One way: the gradient is taken in the forward pass.
 
 When a stripe of rows has been summed, its loss is known, and its gradient up to the one number that
 comes in from outside. So no tile is computed twice: 3 matrix products, at the memory of one stripe.
@@ -6,6 +6,7 @@ comes in from outside. So no tile is computed twice: 3 matrix products, at the m
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,10 +40,9 @@ def contrast_sum(
         decoupled: The positives leave the logarithm.
 
     Returns:
-        None where `push` is the better way: kept tiles, another backend, logits out of range.
+        None where it takes `push`: another backend, logits out of range, a crowd that is empty.
     """
-    size = len(game.query) * len(game.keys) * game.query.element_size()
-    if size <= _tiled.KEEP or game.both or game.bf16 or choose(game, backend) != "tiled":
+    if game.both or choose(game, backend) != "tiled":
         return None
     try:
         total: Tensor = _Early.apply(game.query, game.key, game.scale, positive, game, decoupled)  # type: ignore[no-untyped-call]
@@ -63,7 +63,9 @@ class _Early(torch.autograd.Function):
         decoupled: bool,
     ) -> Any:
         with exact(query):
-            total, *grads = _stripes(game, positive, decoupled, any(ctx.needs_input_grad))
+            needs = ctx.needs_input_grad
+            needs_query, needs_key = needs[0] or needs[2], needs[1]
+            total, *grads = _stripes(game, positive, decoupled, needs_query, needs_key)
         ctx.rules, ctx.decoupled = game.rules(), decoupled
         ctx.save_for_backward(query, key, scale, positive, *grads)
         return total
@@ -72,18 +74,25 @@ class _Early(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, scale, positive, grad_query, grad_key, grad_positive = ctx.saved_tensors
         if torch.is_grad_enabled():
-            game = Game(query=query, key=key, scale=scale, **ctx.rules)
-            gap = _dense.push(game)[0] - positive
-            total = (gap if ctx.decoupled else softplus(gap, threshold=40)).sum()
+            again = partial(_stored, decoupled=ctx.decoupled, **ctx.rules)
             inputs = (query, key, scale, positive)
-            return *_dense.gradients([total], inputs, [grad]), None, None
-        grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+            return *_dense.gradients(again, inputs, [grad]), None, None
+        with exact(query):
+            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
         found = (grad_query, grad_key, grad_scale, grad_positive)
         return *(grad * x for x in found), None, None
 
 
+def _stored(
+    query: Tensor, key: Tensor, scale: Tensor, positive: Tensor, *, decoupled: bool, **rules: Any
+) -> list[Tensor]:
+    crowd, _ = _dense.push(Game(query=query, key=key, scale=scale, **rules))
+    gap = crowd - positive
+    return [(gap if decoupled else softplus(gap, threshold=40)).sum()]
+
+
 def _stripes(
-    game: Game, positive: Tensor, decoupled: bool, gradients: bool
+    game: Game, positive: Tensor, decoupled: bool, needs_query: bool, needs_key: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The sum, and its gradients by query, key and positive."""
     shift = _tiled.shift_of(game)
@@ -98,18 +107,20 @@ def _stripes(
         if block.columns.stop < len(game.keys):
             continue
         rows = block.rows
-        sums = torch.stack([tile.sum(1) for _, tile in stripe]).sum(0)
+        parts = [tile.sum(1, dtype=positive.dtype) for _, tile in stripe]
+        sums = torch.stack(parts).sum(0)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
         gap = sums.log() + (shift / LOG2E - positive[rows])
         total += (gap if decoupled else softplus(gap, threshold=40)).sum()
         weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
         grad_positive[rows] = -weight
-        if gradients:
-            share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
-            for part, tile in stripe:
-                tile *= share
-                _tiled.add_product(grad_query[rows], tile, game.keys[part.columns])
-                _tiled.add_product(grad_key[part.columns], tile.T, game.query[rows])
+        share = (weight * game.scale / sums.clamp_min(lowest))[:, None].to(tiles.query.dtype)
+        for part, tile in stripe if needs_query or needs_key else ():
+            tile *= share
+            if needs_query:
+                _tiled.add_product(grad_query[rows], tile, tiles.key[part.columns])
+            if needs_key:
+                _tiled.add_product(grad_key[part.columns], tile.T, tiles.query[rows])
         stripe = []
     return total, grad_query, grad_key, grad_positive

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
@@ -53,11 +55,11 @@ class _Push(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         query, key, scale, rows, columns, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled() or many(grads[0]):
+            again = partial(_logs, **ctx.rules)
+            return *_dense.gradients(again, (query, key, scale), grads), None, None
         game = Game(query=query, key=key, scale=scale, **ctx.rules)
         needs_query, needs_key, needs_scale = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
-            logs = [log for log in _dense.push(game) if log is not None]
-            return *_dense.gradients(logs, (query, key, scale), grads), None, None
         with exact(query):
             grad_query, grad_key = ctx.engine.backward(
                 game,
@@ -67,9 +69,14 @@ class _Push(torch.autograd.Function):
                 needs_query=needs_query or needs_scale,
                 needs_key=needs_key,
             )
-        grad_scale = None
-        if needs_scale:
-            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
-            if game.triangle:
-                grad_scale /= 2
+            grad_scale = None
+            if needs_scale:
+                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+                if game.triangle:
+                    grad_scale /= 2
         return grad_query if needs_query else None, grad_key, grad_scale, None, None
+
+
+def _logs(query: Tensor, key: Tensor | None, scale: Tensor, **rules: Any) -> list[Tensor]:
+    game = Game(query=query, key=key, scale=scale, **rules)
+    return [log for log in _dense.push(game) if log is not None]

@@ -5,6 +5,7 @@ The gradient of a sum is known as soon as a tile is, so one pass computes both: 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ def sigmoid_push(game: Game, bias: Tensor, backend: Backend = "auto") -> Tensor:
             "every device, or 'auto'."
         )
     if backend == "dense" or (backend == "auto" and traced()):
-        return functional.softplus(_dense.logits(game) + bias, threshold=40).sum()
+        return _stored(game.query, game.keys, game.scale, bias, **game.rules())[0]
     choose(game, "tiled")
     total: Tensor = _Sigmoid.apply(game.query, game.keys, game.scale, bias, game)  # type: ignore[no-untyped-call]
     return total
@@ -83,6 +84,11 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
 
 
+def _stored(query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, **rules: Any) -> list[Tensor]:
+    scores = _dense.logits(Game(query=query, key=key, scale=scale, **rules)) + bias
+    return [functional.softplus(scores, threshold=40).sum()]
+
+
 class _Sigmoid(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -98,8 +104,8 @@ class _Sigmoid(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, scale, bias, grad_query, grad_key, grad_bias = ctx.saved_tensors
         if torch.is_grad_enabled():
-            game = Game(query=query, key=key, scale=scale, **ctx.rules)
-            again = functional.softplus(_dense.logits(game) + bias, threshold=40).sum()
-            return *_dense.gradients([again], (query, key, scale, bias), [grad]), None
-        grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+            again = partial(_stored, **ctx.rules)
+            return *_dense.gradients(again, (query, key, scale, bias), [grad]), None
+        with exact(query):
+            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
         return grad * grad_query, grad * grad_key, grad * grad_scale, grad * grad_bias, None
