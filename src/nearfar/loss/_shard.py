@@ -25,8 +25,8 @@ class Shard:
 
     def __init__(self, rows: Tensor, group: Group, views: int = 1) -> None:
         self.ranks = Ranks(group)
-        self.counts = self.ranks.count(len(rows), rows.device)
-        self.rows, self.views, self.device = len(rows), views, rows.device
+        self.rows, self.views, self.device = rows.shape[0], views, rows.device
+        self.counts = self.ranks.count(self.rows, self.device)
         self.first, self.total = sum(self.counts[: self.ranks.rank]), sum(self.counts)
 
     def small(self, backend: Backend, products: str) -> bool:

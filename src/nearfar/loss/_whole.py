@@ -75,13 +75,14 @@ def whole(
         reduction: ``none`` gives (N,), else ``sum`` or ``mean``.
     """
     columns = query if key is None else key
-    if len(query) * len(columns) > MOST:
+    rows, others = query.shape[0], columns.shape[0]
+    if rows * others > MOST:
         return None
     try:
         loss: Tensor = _Whole.apply(query, key, scale, bias, rule, again, normalize, reduction)  # type: ignore[no-untyped-call]
     except OutOfRangeError:
         return None
-    LOG.debug("dense, in one node, for %s x %s", len(query), len(columns))
+    LOG.debug("dense, in one node, for %s x %s", rows, others)
     return loss
 
 
@@ -144,9 +145,9 @@ class _Whole(torch.autograd.Function):
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
                 grad_scale = grad_scale / 2 if ctx.rule.views else grad_scale
             factor = factor * ctx.number
-            grad_q = _back(grad_q * factor, q, q_length).to(query.dtype)
+            grad_q = _back(grad_q.mul_(factor), q, q_length).to(query.dtype)
             if grad_k is not None:
-                grad_k = _back(grad_k * factor, k, k_length).to(query.dtype)
+                grad_k = _back(grad_k.mul_(factor), k, k_length).to(query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
 
 

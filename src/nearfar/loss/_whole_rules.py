@@ -31,7 +31,7 @@ class Softmax:
         self.both, self.views, self.decoupled, self.ids = both, views, decoupled, ids
 
     def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
-        half = len(tile) // 2
+        half = tile.shape[0] // 2
         if self.views:
             own = tile.diagonal(half).repeat(2) * scale
             tile.diagonal(half).fill_(-torch.inf)
@@ -49,7 +49,7 @@ class Softmax:
         gaps = [total.log() - own for total in sums]
         losses = [x if self.decoupled else softplus(x, threshold=40) for x in gaps]
         loss = (losses[0] + losses[1]) / 2 if self.both else losses[0]
-        return loss, 1 / len(tile), [*sums, *gaps]
+        return loss, 1 / tile.shape[0], [*sums, *gaps]
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         half = len(kept) // 2
@@ -63,7 +63,7 @@ class Softmax:
         weight = row[:, None]
         out = tile * weight if not column else torch.add(weight, column[0]).mul_(tile)
         if self.views:
-            middle = len(tile) // 2
+            middle = tile.shape[0] // 2
             both = own[0][:middle] + own[0][middle:]
             out.diagonal(middle).sub_(both)
             out.diagonal(-middle).sub_(both)
@@ -88,7 +88,7 @@ class Labels:
 
     def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
         anchors = int(self.anchor.sum())
-        if not anchors or int(self.count.max()) == len(tile) - 1:
+        if not anchors or int(self.count.max()) == tile.shape[0] - 1:
             raise OutOfRangeError
         partner = self.positive.to(tile.dtype) / self.count.clamp_min(1)[:, None]
         pull = torch.linalg.vecdot(tile, partner).mul_(scale)
@@ -127,7 +127,7 @@ class Sigmoid:
             tile.masked_fill_(same, -torch.inf)
         tile.diagonal().copy_(own)
         loss = softplus(tile, threshold=40).sum(1)
-        return loss, 1 / len(tile), []
+        return loss, 1 / tile.shape[0], []
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         out = tile.sigmoid()
