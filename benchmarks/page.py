@@ -108,6 +108,11 @@ def against(rows: list[Row]) -> str:
     )
 
 
+def cold(rows: list[Row]) -> tuple[str, ...]:
+    """The same at a low temperature, if it was measured."""
+    return ("## A low temperature\n\nThe same at 0.01.\n", against(rows)) if rows else ()
+
+
 def sweep(rows: list[Row]) -> str:
     """Ratios: a line for each N, a column for each form."""
     cells = {
@@ -236,8 +241,7 @@ def main() -> None:
         against(pick(rows, TABLE)),
         "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n",
         sweep(pick(rows, SWEEP)),
-        "## A low temperature\n\nThe same at 0.01.\n",
-        against(pick(rows, COLD)),
+        *cold(pick(rows, COLD)),
         "## Everyone\n\nAt N = 4,096 and D = 256.\n",
         everyone([row for row in pick(rows, SWEEP) if row["n"] == 4096]),
         '## Products in bfloat16\n\n`products="bf16"` beside float32.\n',
