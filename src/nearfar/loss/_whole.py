@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from nearfar.loss._check import many
 from nearfar.loss._numbers import SHORTEST, across, exact, working
 from nearfar.loss.push import LOG, gradients
 
@@ -119,7 +120,7 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, scale, bias, q, q_length, k, k_length, tile, *kept = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or many(grad):
 
             def again(query: Tensor, key: Any, scale: Tensor | None, bias: Any) -> list[Tensor]:
                 return [ctx.again(query, key, ctx.number if scale is None else scale, bias)]
