@@ -24,8 +24,10 @@ DRAWN = "symmetric"
 HEAD = """# Performance
 
 Forward and backward of each loss, gradients of both inputs, float32, against the same loss from
-other libraries and against PyTorch alone. Written by `make bench`; the raw medians are in
-benchmarks/results/loss_cpu.json and loss_memory.json.
+other libraries and against PyTorch alone. Written by benchmarks/page.py (the end of `make bench`)
+from the raw medians in benchmarks/results/loss_cpu.json and loss_memory.json.
+
+{notes}
 
 {device}, {vectors}, {threads} threads, Python {python};
 {versions}.
@@ -236,7 +238,9 @@ def main() -> None:
     exactness: dict[str, Any] = json.loads((RESULTS / "ddp_exactness.json").read_text())
     draw(pick(rows, SWEEP), peaked)
     parts = (
-        HEAD.format(**speed | {"versions": named(speed["versions"]), "figure": FIGURE}),
+        HEAD.format(
+            **{"notes": ""} | speed | {"versions": named(speed["versions"]), "figure": FIGURE}
+        ),
         "## Large batches\n",
         against(pick(rows, TABLE)),
         "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n",
