@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -286,6 +287,27 @@ CONFLICTS: list[tuple[dict[str, object], str]] = [
 def test_options_that_exclude_each_other(options: dict[str, object], message: str) -> None:
     with pytest.raises(NearfarError, match=message):
         info_nce(E4, E4, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
+def test_a_margin_does_not_hide_who_never_had_a_negative(backend: Any) -> None:
+    ids, far = torch.tensor([0, 0, 0, 1]), E4 * 0.1 + 1
+    with pytest.raises(NearfarError, match="query row 0 has no negative"):
+        info_nce(E4, E4, ids=ONE, similarity_margin=0.1, backend=backend)
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    mask[2] = False
+    with pytest.raises(NearfarError, match="query row 2 has no negative"):
+        info_nce(E4, E4, mask=mask, similarity_margin=0.1, backend=backend)
+    # Beaten by everybody's key: whom the margin leaves out, no error is due.
+    loss = info_nce(
+        far, far.roll(1, 0), ids=ids, similarity_margin=-1.9, reduction="none", backend=backend
+    )
+    assert loss.eq(0).all()
+
+
+def test_a_bias_of_another_format_leaves_the_loss_as_it_is() -> None:
+    plain = info_nce(E4, E4 + 1, bias=E4)
+    assert torch.equal(info_nce(E4, E4 + 1, bias=E4.double()), plain)
 
 
 def test_checks_that_read_values_can_be_switched_off() -> None:

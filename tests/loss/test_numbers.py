@@ -105,6 +105,25 @@ def compare(
         assert error <= limit, (which, what, error, float(exact.norm()), limit)
 
 
+@pytest.mark.parametrize("tau", [0.0125, 0.5])
+@pytest.mark.parametrize("keep", [0, 2**30])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_small_share_of_another_loss(
+    name: str, keep: int, tau: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many alike rows: sums of exponentials are large, and what comes in must not drown in them."""
+    small_tiles(monkeypatch, keep)
+    q = (rows(1, D) + 1e-3 * rows(N, D, 1)).float().requires_grad_()
+    k = (rows(1, D) + 1e-3 * rows(N, D, 2)).float().requires_grad_()
+    loss = FORMS[name](q, k, torch.tensor(tau), backend="tiled")
+    wanted = torch.autograd.grad(loss, (q, k), retain_graph=True, allow_unused=True)
+    got = torch.autograd.grad(loss * 2**-40, (q, k), allow_unused=True)
+    for found, one in zip(got, wanted, strict=True):
+        if found is not None and one is not None:
+            limit = 1e-5 * float(one.norm()) + 2**40 * torch.finfo(one.dtype).tiny
+            torch.testing.assert_close(found * 2**40, one, rtol=1e-5, atol=limit)
+
+
 @pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
 def test_half_precision_numbers_are_used_in_float32(backend: Any) -> None:
     """A reciprocal in half precision would be off by 2e-4."""

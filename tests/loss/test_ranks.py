@@ -11,7 +11,16 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
 
-from nearfar import ClipLoss, InfoNCE, NTXentLoss, SigLipLoss, SupConLoss, Temperature, gather
+from nearfar import (
+    ClipLoss,
+    InfoNCE,
+    NearfarError,
+    NTXentLoss,
+    SigLipLoss,
+    SupConLoss,
+    Temperature,
+    gather,
+)
 from nearfar.loss._ranks import Ranks
 
 DIM, ITEMS = 5, 12
@@ -133,6 +142,9 @@ def work(rank: int, size: int, folder: str) -> None:
         every = gather(x)
         (every * torch.arange(1.0, 1 + every.numel()).view_as(every) * (rank + 1)).sum().backward()
         found[number, "gather"] = (every.detach(), x.grad)
+    second = InfoNCE(group="ring")(x, x + 1)
+    with pytest.raises(NearfarError, match=r"no second derivatives.*Wanted group='auto'"):
+        torch.autograd.grad(second, x, create_graph=True)
     assert "rank" in repr(InfoNCE()), repr(InfoNCE())
     assert f"({size} ranks)" in repr(InfoNCE())
     assert Ranks(None).alone

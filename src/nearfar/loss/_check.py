@@ -187,10 +187,16 @@ def several(enough: bool) -> None:
         raise NearfarError(_NO_NEGATIVE.format(row=0))
 
 
+def anybody_alone(logs: list[Tensor]) -> bool:
+    """Some row of some (N,) logsumexps is that of an empty crowd."""
+    return readable() and any(bool((log == -torch.inf).any()) for log in logs)
+
+
 def somebody(log: Tensor) -> None:
     """No row of (N,) logsumexps is that of an empty crowd."""
-    if readable() and bool((empty := log == -torch.inf).any()):
-        raise NearfarError(_NO_NEGATIVE.format(row=int(empty.nonzero()[0])))
+    if anybody_alone([log]):
+        row = int((log == -torch.inf).nonzero()[0])
+        raise NearfarError(_NO_NEGATIVE.format(row=row))
 
 
 def has_negative(candidates: Tensor, others: Tensor | None, *, needed: int) -> None:

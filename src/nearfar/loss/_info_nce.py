@@ -74,7 +74,8 @@ def info_nce(
             scaled to sum to one. All keys stay candidates, so a row may be positive everywhere.
         mask: (N, N_all) bool, True where the in-batch key j may stand in the crowd of query i. A
             positive stays, whatever the mask says.
-        bias: (N, N_all) added to the in-batch logits, after the division by the temperature.
+        bias: (N, N_all) added to the in-batch logits, after the division by the temperature, in
+            their number format.
         similarity_margin: A negative that is more similar to the query than its positive by more
             than this is taken for a false negative and left out (Zhang et al. 2025, Qwen3
             Embedding, arXiv 2506.05176, equation 2, with 0.1).
@@ -82,7 +83,8 @@ def info_nce(
         hardness: Weigh negative j by exp(hardness s_ij): Robinson et al. 2021 (arXiv 2010.04592),
             equation 4, with its ``beta``.
         tau_plus: The chance that a negative is a positive in truth; it is taken out of the crowd's
-            mean (Chuang et al. 2020, arXiv 2007.00224, equation 8).
+            mean (Chuang et al. 2020, arXiv 2007.00224, equation 8, for rows of length one: no
+            mean is below exp(-1 / temperature)).
         decoupled: Positives leave the denominator (Yeh et al. 2022, arXiv 2110.06848, equation 5).
         normalize: Scale rows to length one first.
         group: ``auto``: all ranks' keys are candidates as soon as torch.distributed is initialised;
@@ -131,6 +133,7 @@ def info_nce(
         check.boolean("mask", mask)
     if bias is not None:
         check.additive("bias", bias)
+        bias = bias.to(working(query).dtype)
     check.between("hardness", hardness, 0, math.inf)
     check.between("tau_plus", tau_plus, 0, 1)
     for name, number in (("margin", margin), ("similarity_margin", similarity_margin)):

@@ -31,6 +31,18 @@ def working(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def measured(*grads: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The largest of all numbers, 0-dim, and each divided by it.
+
+    What comes in from outside may be small (a loss times 1e-6); divided by a sum of exponentials,
+    which may be as large as numbers get, it would be lost. So its size is multiplied last.
+    """
+    tops = [grad.abs().amax() for grad in grads if grad.numel()]
+    top = torch.stack(tops).amax() if tops else grads[0].new_ones(())
+    top = top.clamp_min(torch.finfo(top.dtype).tiny)
+    return top, tuple(grad / top for grad in grads)
+
+
 def unit(x: Tensor) -> Tensor:
     """Rows scaled to length one."""
     x = working(x)

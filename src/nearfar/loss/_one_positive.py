@@ -58,6 +58,11 @@ def one_positive(
     if similarity_margin is None and game.crowd.picky:
         for side in crowds:
             check.somebody(side)
+    elif game.crowd.picky and shard.ranks.alone and check.anybody_alone(crowds):
+        # Whom the margin has left alone has won; whom ids or the mask have, never played.
+        for count in crowd(None):
+            if count is not None:
+                check.somebody(count)
     losses = [contrast(side, positive, decoupled=decoupled) for side in crowds]
     loss = losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
     return shard.reduce(loss, reduction)

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from nearfar.errors import NearfarError
+from nearfar.loss._numbers import measured
 from nearfar.loss._ranks import Ranks
 from nearfar.loss.push import Backend, Game, choose, engine, sigmoid_pass
 
@@ -61,11 +63,12 @@ class _RingPush(torch.autograd.Function):
         return (rows, columns) if game.both else rows
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        _only_first()
         query, key, scale, rows, columns = ctx.saved_tensors
         game = Game(query=query, key=key, scale=scale, **ctx.rules)
         grad_query, home = torch.zeros_like(query), _Home(game.keys, ctx.ranks, ctx.counts)
+        factor, grads = measured(*grads)
         for at, block in _round(game.keys, ctx.ranks, ctx.counts):
             part_query, part_key = ctx.engine.backward(
                 _against(game, block, at),
@@ -73,8 +76,8 @@ class _RingPush(torch.autograd.Function):
                 (columns[at], grads[1][at]) if game.both else None,
                 [],
             )
-            grad_query += part_query
-            home.send(part_key)
+            grad_query += part_query.mul_(factor)
+            home.send(part_key.mul_(factor))
         grad_key = home.total()
         grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
         if key is None:
@@ -115,10 +118,18 @@ class _RingSigmoid(torch.autograd.Function):
         return total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
+        _only_first()
         # What came home was found with a gradient of one, as all ranks' totals have.
         return *(grad * found for found in ctx.saved_tensors), None, None, None
+
+
+def _only_first() -> None:
+    if torch.is_grad_enabled():
+        raise NearfarError(
+            "group='ring' has no second derivatives (create_graph=True): other ranks' keys have "
+            "left. Wanted group='auto', which gathers them."
+        )
 
 
 def _against(game: Game, block: Tensor, at: slice) -> Game:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import SHORTEST, across, exact, working
+from nearfar.loss._numbers import SHORTEST, across, exact, measured, working
 from nearfar.loss.push import LOG, gradients
 
 # Entries of the matrix: beyond one tile there is more to win than overhead.
@@ -126,11 +126,9 @@ class _Whole(torch.autograd.Function):
                 return [ctx.again(query, key, ctx.number if scale is None else scale, bias)]
 
             return *gradients(again, (query, key, scale, bias), [grad]), None, None, None, None
-        # The size of what comes in is multiplied last: divided by a sum of exponentials, which may
-        # be as large as numbers get, a small one would be lost.
         if grad.ndim:
-            factor = grad.abs().amax().clamp_min(torch.finfo(grad.dtype).tiny)
-            force = ctx.rule.force(tile, kept, grad / factor)
+            factor, (grad,) = measured(grad)
+            force = ctx.rule.force(tile, kept, grad)
         else:
             factor = grad * ctx.share
             force = ctx.rule.force(tile, kept, None)

@@ -18,6 +18,8 @@ from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._room import ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
@@ -98,12 +100,14 @@ def _stripes(
     shift = _tiled.shift_of(game)
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     tiles = Tiles(game, shift, height=max(1, STRIPE // max(1, len(game.keys))))
-    grad_query, grad_key = torch.zeros_like(game.query), torch.zeros_like(game.keys)
+    grad_query, turned = torch.zeros_like(game.query), game.keys.new_zeros(game.keys.shape[::-1])
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
     stripe: list[tuple[Block, Tensor]] = []
+    rooms: list[Tensor] = []
     for block in tiles:
-        stripe.append((block, tiles.logits(block).exp2_()))
+        rooms.append(tiles.room())
+        stripe.append((block, tiles.exponentials(block, rooms[-1])))
         if block.columns.stop < len(game.keys):
             continue
         rows = block.rows
@@ -119,8 +123,9 @@ def _stripes(
         for part, tile in stripe if needs_query or needs_key else ():
             tile *= share
             if needs_query:
-                _tiled.add_product(grad_query[rows], tile, tiles.key[part.columns])
+                add_product(grad_query[rows], tile, tiles.key[part.columns])
             if needs_key:
-                _tiled.add_product(grad_key[part.columns], tile.T, tiles.query[rows])
+                add_turned(turned[:, part.columns], tiles.turned, tile)
         stripe = []
-    return total, grad_query, grad_key, grad_positive
+        ROOM.give(rooms)
+    return total, grad_query, turned.T, grad_positive

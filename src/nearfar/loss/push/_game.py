@@ -43,9 +43,9 @@ class Game:
         }
 
     def blank(self) -> Game:
-        """The same players, all similarities zero: the push of it counts the crowd."""
+        """The same players, all similarities zero: the push of it counts who may stand."""
         key = None if self.key is None else torch.zeros_like(self.key[:, :1])
-        crowd = replace(self.crowd, bias=None)
+        crowd = replace(self.crowd, bias=None, ceiling=None)
         return replace(self, query=torch.zeros_like(self.query[:, :1]), key=key, crowd=crowd)
 
     def turned(self) -> Game:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import exact
+from nearfar.loss._numbers import exact, measured
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
@@ -48,27 +48,32 @@ class _Push(torch.autograd.Function):
     ) -> Any:
         with exact(query):
             rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
-        ctx.engine, ctx.rules = engine, game.rules()
-        ctx.save_for_backward(query, key, scale, rows, columns, *kept)
+        # Tiles serve one backward pass; another computes them again.
+        ctx.engine, ctx.rules, ctx.kept = engine, game.rules(), kept
+        ctx.save_for_backward(query, key, scale, rows, columns)
         return (rows, columns) if game.both else rows
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        query, key, scale, rows, columns, *kept = ctx.saved_tensors
+        query, key, scale, rows, columns = ctx.saved_tensors
         if torch.is_grad_enabled() or many(grads[0]):
             again = partial(_logs, **ctx.rules)
             return *_dense.gradients(again, (query, key, scale), grads), None, None
         game = Game(query=query, key=key, scale=scale, **ctx.rules)
         needs_query, needs_key, needs_scale = ctx.needs_input_grad[:3]
         with exact(query):
+            factor, grads = measured(*grads)
             grad_query, grad_key = ctx.engine.backward(
                 game,
                 (rows, grads[0]),
                 (columns, grads[1]) if game.both else None,
-                kept,
+                ctx.kept,
                 needs_query=needs_query or needs_scale,
                 needs_key=needs_key,
             )
+            for found in (grad_query, grad_key):
+                if found is not None:
+                    found *= factor
             grad_scale = None
             if needs_scale:
                 grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale

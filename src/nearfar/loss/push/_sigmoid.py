@@ -18,7 +18,9 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._tiled import add_product, shift_of
+from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._room import ROOM
+from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles, view
 
 
@@ -60,12 +62,12 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
     grad_query = torch.zeros_like(game.query) if gradients else None
-    grad_key = torch.zeros_like(game.keys) if gradients else None
+    turned = game.keys.new_zeros(game.keys.shape[::-1]) if gradients else None
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
-    buffer, scratch = tiles.buffer(), tiles.buffer()
+    room, scratch = tiles.room(), tiles.room()
     for block in tiles:
-        tile = tiles.logits(block, buffer).add_(offset * LOG2E)
+        tile = tiles.logits(block, room).add_(offset * LOG2E)
         force = view(scratch, block)
         if spread < 20:
             tile.exp2_()
@@ -76,11 +78,13 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
             tile /= LOG2E
             torch.sigmoid(tile, out=force)
             total += functional.softplus(tile, threshold=40).sum(dtype=game.query.dtype)
-        if grad_query is not None and grad_key is not None:
+        if grad_query is not None and turned is not None:
             grad_bias += force.sum(dtype=game.query.dtype)
             force *= game.scale
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
-            add_product(grad_key[block.columns], force.T, tiles.query[block.rows])
+            add_turned(turned[:, block.columns], tiles.turned, force)
+    ROOM.give([room, scratch])
+    grad_key = None if turned is None else turned.T
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
 
 

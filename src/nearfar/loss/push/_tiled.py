@@ -19,10 +19,10 @@ from torch import Tensor
 
 from nearfar.loss.push import _running
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._room import KEEP, ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles, view
 
-# Exponentiated tiles are kept for the backward pass up to this many bytes.
-KEEP = 512 * 2**20
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
 # which what was lost to underflow does not count.
 _TOP = {torch.float32: 100.0, torch.float64: 900.0}
@@ -34,7 +34,7 @@ Side = tuple[Tensor, Tensor]
 
 
 def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """Logsumexp along rows and columns, and the exponentiated tiles if they are kept."""
+    """Logsumexp along rows and columns, and room with the exponentiated tiles if they are kept."""
     shift = shift_of(game)
     if math.isfinite(shift):
         rows, columns, kept = _sums(game, shift, keep=keep)
@@ -42,6 +42,7 @@ def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tens
         column_log = None if columns is None else _log(columns, shift)
         if _lossless(game, (row_log, column_log), shift):
             return row_log, column_log, kept
+        ROOM.give(kept)
     return *_running.forward(game), []
 
 
@@ -60,7 +61,7 @@ def backward(
         game: As in `forward`.
         row: Logsumexp of each row and the gradient that comes in for it.
         column: The same for each column; of a triangle, columns are rows.
-        kept: What `forward` kept; empty: tiles are computed again.
+        kept: What `forward` kept, emptied; empty: tiles are computed again.
         needs_query: Compute the queries' gradient.
         needs_key: Compute the keys' gradient.
     """
@@ -69,24 +70,30 @@ def backward(
         column = row
     fixed = bool(kept) or _lossless(game, (row[0], None if column is None else column[0]), shift)
     tiles = Tiles(game, shift if fixed else None)
-    query, key = tiles.query, tiles.key
     grad_query = torch.zeros_like(game.query) if needs_query else None
-    grad_key = torch.zeros_like(game.keys) if needs_key and not game.triangle else None
-    target = grad_query if game.triangle else grad_key
+    # The keys' gradient lies on its side; of a triangle, it is the queries', too.
+    turned = None
+    if needs_query if game.triangle else needs_key:
+        turned = game.keys.new_zeros(game.keys.shape[::-1])
     force = (_Force if fixed else _running.Force)(game, row, column, shift)
-    scratch = tiles.buffer()
-    buffer = scratch if kept else tiles.buffer()
+    scratch, room = tiles.room(), tiles.room()
     for block in tiles:
-        tile = kept[block.number] if kept else tiles.logits(block, buffer)
-        if fixed and not kept:
-            tile.exp2_()
-        # In another place: a kept tile must serve another backward pass.
+        if kept:
+            tile = view(kept[block.number], block)
+        else:
+            tile = (tiles.exponentials if fixed else tiles.logits)(block, room)
+        # Elsewhere: memory beyond the cache is not written to once more.
         weighted = force.of(tile, block.rows, block.columns, view(scratch, block))
         if grad_query is not None:
-            add_product(grad_query[block.rows], weighted, key[block.columns])
-        if target is not None and block.beyond.start < block.beyond.stop:
-            add_product(target[block.beyond], weighted[:, block.skip :].T, query[block.rows])
-    return grad_query, grad_key
+            add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
+        if turned is not None and block.beyond.start < block.beyond.stop:
+            add_turned(turned[:, block.beyond], tiles.turned, weighted[:, block.skip :])
+    ROOM.give([*kept, scratch, room])
+    kept.clear()
+    if grad_query is not None and turned is not None and game.triangle:
+        grad_query += turned.T
+        turned = None
+    return grad_query, None if turned is None else turned.T
 
 
 def shift_of(game: Game) -> float:
@@ -109,16 +116,17 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
     size = len(game.query) * len(game.keys) * tiles.query.element_size()
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    kept: list[Tensor] = []
-    buffer = None if keep else tiles.buffer()
+    rooms: list[Tensor] = []
     for block in tiles:
-        tile = tiles.logits(block, buffer).exp2_()
-        if keep:
-            kept.append(tile)
+        if keep or not rooms:
+            rooms.append(tiles.room())
+        tile = tiles.exponentials(block, rooms[-1])
         rows[block.rows].add_(tile.sum(1, dtype=rows.dtype))
         if game.both or (game.triangle and block.beyond.start < block.beyond.stop):
             columns[block.beyond].add_(tile[:, block.skip :].sum(0, dtype=rows.dtype))
-    return rows, columns if game.both else None, kept
+    if not keep:
+        ROOM.give(rooms)
+    return rows, columns if game.both else None, rooms
 
 
 def _log(sums: Tensor, shift: float) -> Tensor:
@@ -130,14 +138,6 @@ def _lossless(game: Game, logs: Logs, shift: float) -> bool:
     """No sum has underflowed under the shift."""
     lowest = (LOWEST[game.query.dtype] + shift) / LOG2E
     return shift == 0 or all(log is None or bool((log >= lowest).all()) for log in logs)
-
-
-def add_product(to: Tensor, a: Tensor, b: Tensor) -> None:
-    """``to += a @ b``, added up in the precision of ``to``."""
-    if a.dtype == to.dtype:
-        torch.addmm(to, a, b, out=to)
-    else:
-        to += a @ b
 
 
 class _Force:

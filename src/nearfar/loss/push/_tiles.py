@@ -12,6 +12,8 @@ from torch import Tensor
 from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._product import similarities
+from nearfar.loss.push._room import ROOM
 
 LOG2E = math.log2(math.e)
 
@@ -35,7 +37,14 @@ class Tiles:
         self.blocks = Blocks(game, height)
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(self.blocks)
+        """Stripe after stripe; `logits` and `turned` are of the stripe in hand."""
+        rows = None
+        for block in self.blocks:
+            if block.rows != rows:
+                rows = block.rows
+                self.scaled = self.query[rows] * self.factor
+                self.turned = self.query[rows].T.contiguous()
+            yield block
 
     @cached_property
     def few(self) -> Pairs | None:
@@ -50,15 +59,21 @@ class Tiles:
         return [self.blocks.places(pairs) for pairs in listed if pairs is not None]
 
     def buffer(self) -> Tensor:
-        """Room for the largest tile."""
+        """Room for the largest tile, never used before."""
         return self.query.new_empty(self.blocks.largest)
 
-    def logits(self, block: Block, buffer: Tensor | None = None) -> Tensor:
-        """The tile of ``block``, -inf outside the crowd; in ``buffer`` if there is one."""
+    def room(self) -> Tensor:
+        """Room for the largest tile, to be given back."""
+        return ROOM.take(self.blocks.largest, self.query)
+
+    def exponentials(self, block: Block, room: Tensor) -> Tensor:
+        """The tile of ``block`` after exp2, in ``room``."""
+        return torch.exp2(self.logits(block, room), out=view(room, block))
+
+    def logits(self, block: Block, room: Tensor) -> Tensor:
+        """The tile of ``block``, -inf outside the crowd; in ``room`` or in a new tensor."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
-        tile = self.query.new_empty(block.shape) if buffer is None else view(buffer, block)
-        query, key = self.query[rows], self.key[columns]
-        torch.addmm(tile, query, key.T, beta=0, alpha=self.factor, out=tile)
+        tile = similarities(self.scaled, self.key[columns], view(room, block))
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
         if crowd.bias is not None:

@@ -1,0 +1,72 @@
+"""Matrix products with tiles, by the faster of the two libraries that PyTorch brings.
+
+PyTorch multiplies matrices by MKL, which is made for Intel's processors. On AMD's, oneDNN takes
+about a tenth less time for a tile, and a fifth less at 128 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+Product = Callable[[Tensor, Tensor], Tensor]
+# oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
+_MULTIPLE = 64
+
+
+def similarities(query: Tensor, key: Tensor, out: Tensor) -> Tensor:
+    """``query @ key.T``, in ``out`` or, where that is faster, in a new tensor."""
+    linear = _linear(query, key)
+    return torch.mm(query, key.T, out=out) if linear is None else linear(query, key)
+
+
+def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
+    """``to += tile @ other``, added up in the precision of ``to``."""
+    _add(to, tile, other, _linear(tile, other))
+
+
+def add_turned(to: Tensor, other: Tensor, tile: Tensor) -> None:
+    """``to += other @ tile``: a sum over a tile's rows is faster lying on its side."""
+    _add(to, other, tile, _linear(tile, other))
+
+
+def _add(to: Tensor, a: Tensor, b: Tensor, linear: Product | None) -> None:
+    if linear is not None:
+        to += linear(a, b.T)
+    elif a.dtype == to.dtype:
+        torch.addmm(to, a, b, out=to)
+    else:
+        to += a @ b
+
+
+def _linear(a: Tensor, b: Tensor) -> Product | None:
+    """oneDNN's ``x @ y.T``, if it is worth it for matrices of these shapes."""
+    sides = (*a.shape, *b.shape)
+    if a.dtype != torch.float32 or a.device.type != "cpu" or any(x % _MULTIPLE for x in sides):
+        return None
+    # Who counts operations knows PyTorch's own product only.
+    return _one_dnn() if min(sides) and _get_current_dispatch_mode() is None else None
+
+
+@cache
+def _one_dnn() -> Product | None:
+    """oneDNN's ``x @ y.T`` where it is the faster one: the same in every run on one machine."""
+    try:
+        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        amd = False
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return one_dnn() if amd and mkl else None
+
+
+def one_dnn() -> Product | None:
+    """oneDNN's ``x @ y.T``, if this PyTorch has it."""
+    op = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if op is None or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return None
+    return lambda x, y: op(x, y, None, "none", [], "")

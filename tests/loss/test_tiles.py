@@ -1,0 +1,104 @@
+"""Whatever multiplies tiles, and wherever they lie, the loss is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
+from nearfar.loss.push import _blocks, _product
+from nearfar.loss.push._room import KEEP, ROOM, Room
+
+N, D = 256, 64
+LABELS = torch.arange(N) // 4
+FORMS = {
+    "one way": InfoNCE(0.1, backend="tiled"),
+    "symmetric": InfoNCE(0.1, backend="tiled", symmetric=True),
+    "two views": NTXentLoss(0.1, backend="tiled"),
+    "sigmoid": lambda q, k: SigLipLoss(backend="tiled")(q, k, 10.0, -10.0),
+    "labels": lambda q, k: SupConLoss(0.1, form="in", backend="tiled")(q + k, LABELS),
+}
+
+
+def outcome(name: str, *, again: bool = False) -> list[Tensor]:
+    q, k = torch.randn(2, N, D, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = FORMS[name](q, k)
+    grads = torch.autograd.grad(loss, (q, k), retain_graph=again)
+    if again:
+        grads = torch.autograd.grad(loss, (q, k))
+    return [loss.detach(), *grads]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = _product.one_dnn()
+    if linear is None:
+        pytest.skip("this PyTorch has no oneDNN")
+    calls = []
+
+    def counted(x: Tensor, y: Tensor) -> Tensor:
+        calls.append((x.shape, y.shape))
+        return linear(x, y)
+
+    monkeypatch.setattr(_blocks, "HEIGHT", 128)
+    monkeypatch.setattr(_blocks, "WIDTH", 64)
+    monkeypatch.setattr(_product, "_one_dnn", lambda: None)
+    wanted = outcome(name)
+    monkeypatch.setattr(_product, "_one_dnn", lambda: counted)
+    for got, one in zip(outcome(name), wanted, strict=True):
+        torch.testing.assert_close(got, one, rtol=1e-5, atol=1e-5 * float(one.norm()))
+    assert calls
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_second_backward_pass_finds_what_the_first_found(name: str) -> None:
+    """Kept tiles serve the first one alone."""
+    for got, one in zip(outcome(name, again=True), outcome(name), strict=True):
+        assert torch.equal(got, one)
+
+
+def test_losses_at_once_share_no_room() -> None:
+    q, k = torch.randn(2, N, D).requires_grad_()
+    form = FORMS["symmetric"]
+    wanted = torch.autograd.grad(form(q, k) + form(k * 2, q * 3 + 1), (q, k))
+    first, second = form(q, k), form(k * 2, q * 3 + 1)
+    parts = [torch.autograd.grad(loss, (q, k)) for loss in (first, second)]
+    for whole, *shares in zip(wanted, *parts, strict=True):
+        torch.testing.assert_close(whole, sum(shares), rtol=1e-4, atol=1e-6)
+
+
+def test_room_is_used_again() -> None:
+    room, like = Room(), torch.empty(0)
+    first = room.take(6, like)
+    assert first.shape == (6,)
+    assert room.take(6, like).data_ptr() != first.data_ptr()
+    room.give(lent := [first])
+    assert not lent
+    assert room.take(6, like) is first
+
+
+def test_room_of_another_size_or_kind_is_let_go() -> None:
+    room, like = Room(), torch.empty(0)
+    room.give([room.take(6, like)])
+    assert room.take(7, like).shape == (7,)
+    room.give([room.take(7, like)])
+    assert room.take(7, like.double()).dtype == torch.float64
+    assert not room.free
+
+
+def test_no_more_room_lies_ready_than_is_kept() -> None:
+    room = Room()
+    lent = [torch.empty(KEEP // 16, device="cpu") for _ in range(6)]
+    room.give(lent)
+    assert len(room.free) == 4
+
+
+def test_room_made_in_inference_mode_serves_outside() -> None:
+    ROOM.free.clear()
+    q = torch.randn(N, D)
+    with torch.inference_mode():
+        FORMS["symmetric"](q, q)
+    x = q.clone().requires_grad_()
+    FORMS["symmetric"](x, q).backward()
+    assert x.grad is not None
