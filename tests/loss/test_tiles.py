@@ -43,6 +43,7 @@ def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(_blocks, "HEIGHT", 128)
     monkeypatch.setattr(_blocks, "WIDTH", 64)
+    monkeypatch.setattr(_product, "_ENTRIES", 1)
     monkeypatch.setattr(_product, "_one_dnn", lambda: None)
     wanted = outcome(name)
     monkeypatch.setattr(_product, "_one_dnn", lambda: counted)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nearfar.loss._check import many
 from nearfar.loss._numbers import SHORTEST, across, exact, measured, working
-from nearfar.loss.push import LOG, gradients
+from nearfar.loss.push import LOG, gradients, product, similarities
 
 # Entries of the matrix: beyond one tile there is more to win than overhead.
 MOST = 1024 * 1024
@@ -106,7 +106,7 @@ class _Whole(torch.autograd.Function):
         if not 0 < number < math.inf:
             raise OutOfRangeError
         with exact(q):
-            tile = torch.mm(q, k.T)
+            tile = similarities(q, k)
             loss, share, kept = rule.loss(tile, number)
         total = loss.sum()
         if not math.isfinite(total.item()):
@@ -137,8 +137,9 @@ class _Whole(torch.autograd.Function):
         with exact(q):
             if needs[3]:
                 grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
-            grad_q = force @ k
-            grad_k = force.T @ q if key is not None and needs[1] else None
+            grad_q, grad_k = product(force, k), None
+            if key is not None and needs[1]:
+                grad_k = product(q.T.contiguous(), force).T
             if needs[2]:
                 grad_scale = torch.linalg.vecdot(grad_q, q).sum() * factor
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)

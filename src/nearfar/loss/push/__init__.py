@@ -9,6 +9,7 @@ from nearfar.loss.push._crowd import Crowd, Pairs
 from nearfar.loss.push._dense import gradients, lse
 from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._product import product, similarities
 from nearfar.loss.push._push import engine, push
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
@@ -24,7 +25,9 @@ __all__ = [
     "engine",
     "gradients",
     "lse",
+    "product",
     "push",
     "sigmoid_pass",
     "sigmoid_push",
+    "similarities",
 ]

@@ -128,4 +128,4 @@ def _stripes(
                 add_turned(turned[:, part.columns], tiles.turned, tile)
         stripe = []
         ROOM.give(rooms)
-    return total, grad_query, turned.T, grad_positive
+    return total, grad_query, turned.T.contiguous(), grad_positive

@@ -17,12 +17,20 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 Product = Callable[[Tensor, Tensor], Tensor]
 # oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
 _MULTIPLE = 64
+# Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
+_ENTRIES = (512 * 256) ** 2
 
 
-def similarities(query: Tensor, key: Tensor, out: Tensor) -> Tensor:
+def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
     """``query @ key.T``, in ``out`` or, where that is faster, in a new tensor."""
     linear = _linear(query, key)
     return torch.mm(query, key.T, out=out) if linear is None else linear(query, key)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b``."""
+    linear = _linear(a, b)
+    return torch.mm(a, b) if linear is None else linear(a, b.T)
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
@@ -45,12 +53,16 @@ def _add(to: Tensor, a: Tensor, b: Tensor, linear: Product | None) -> None:
 
 
 def _linear(a: Tensor, b: Tensor) -> Product | None:
-    """oneDNN's ``x @ y.T``, if it is worth it for matrices of these shapes."""
-    sides = (*a.shape, *b.shape)
-    if a.dtype != torch.float32 or a.device.type != "cpu" or any(x % _MULTIPLE for x in sides):
+    """oneDNN's ``x @ y.T``, if it is worth it for these matrices or their transposes."""
+    if a.numel() * b.numel() < _ENTRIES or a.dtype != torch.float32 or a.device.type != "cpu":
+        return None
+    # It takes a part of a matrix a thousand times longer to read.
+    if not (a.is_contiguous() and b.is_contiguous()):
+        return None
+    if any(x % _MULTIPLE for x in (*a.shape, *b.shape)):
         return None
     # Who counts operations knows PyTorch's own product only.
-    return _one_dnn() if min(sides) and _get_current_dispatch_mode() is None else None
+    return None if _get_current_dispatch_mode() is not None else _one_dnn()
 
 
 @cache

@@ -93,7 +93,7 @@ def backward(
     if grad_query is not None and turned is not None and game.triangle:
         grad_query += turned.T
         turned = None
-    return grad_query, None if turned is None else turned.T
+    return grad_query, None if turned is None else turned.T.contiguous()
 
 
 def shift_of(game: Game) -> float:
