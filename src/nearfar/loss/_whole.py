@@ -137,9 +137,8 @@ class _Whole(torch.autograd.Function):
         with exact(q):
             if needs[3]:
                 grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
-            grad_q, grad_k = product(force, k), None
-            if key is not None and needs[1]:
-                grad_k = product(q.T.contiguous(), force).T
+            grad_q = product(force, k)
+            grad_k = force.T @ q if key is not None and needs[1] else None
             if needs[2]:
                 grad_scale = torch.linalg.vecdot(grad_q, q).sum() * factor
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
