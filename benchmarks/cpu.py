@@ -26,6 +26,8 @@ from machine import describe, memory
 from torch import Tensor
 from torch.nn import functional
 
+from nearfar.loss.push import similarities
+
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
 SWEEP = tuple(product(FORMS, (2**power for power in range(6, 17)), (256,), (TAU,)))
@@ -65,17 +67,21 @@ def step(loss: Loss, q: Tensor, k: Tensor) -> float:
 
 
 def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
-    """One product of all rows with all: as a whole, and in tiles that stay in cache."""
+    """One product of all rows with all: whole, and in tiles, by either library."""
     q, k = q.detach(), k.detach()
     height, width = (min(len(q), side) for side in TILE)
     tile, whole = q.new_empty(height, width), q.new_empty(len(q), len(q))
 
-    def tiles() -> None:
+    def tiles(product: Callable[..., Tensor]) -> None:
         for rows in q.split(height):
             for columns in k.split(width):
-                torch.mm(rows, columns.T, out=tile)
+                product(rows, columns, tile)
 
-    return {"tiles": tiles, "whole": lambda: torch.mm(q, k.T, out=whole)}
+    return {
+        "tiles": lambda: tiles(lambda a, b, out: torch.mm(a, b.T, out=out)),
+        "tiles, nearfar's": lambda: tiles(similarities),
+        "whole": lambda: torch.mm(q, k.T, out=whole),
+    }
 
 
 def turns(
@@ -128,10 +134,11 @@ def measure(form: str, n: int, d: int, tau: float, names: Collection[str], secon
         if n <= 8192:
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
     head = min(n, 4096)
-    runs |= bare(q[:head], k[:head])
+    products = bare(q[:head], k[:head])
+    runs |= products
     timed = turns(runs, seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM)
-    products = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in ("tiles", "whole")}
-    row |= timed | {"product_seconds": products}
+    seconds_of = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in products}
+    row |= timed | {"product_seconds": seconds_of}
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
 
