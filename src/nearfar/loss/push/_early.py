@@ -24,6 +24,8 @@ from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
 STRIPE = 16 * 2**20
+# Base 2: between logits of at most this size, factors may change places and nothing underflows.
+NARROW = 30.0
 
 
 class _UnderflowError(ArithmeticError):
@@ -97,7 +99,7 @@ def _stripes(
     game: Game, positive: Tensor, decoupled: bool, needs_query: bool, needs_key: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The sum, and its gradients by query, key and positive."""
-    shift = _tiled.shift_of(game)
+    shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     tiles = Tiles(game, shift, height=max(1, STRIPE // max(1, len(game.keys))))
     grad_query, turned = torch.zeros_like(game.query), game.keys.new_zeros(game.keys.shape[::-1])
@@ -119,13 +121,21 @@ def _stripes(
         total += (gap if decoupled else softplus(gap, threshold=40)).sum()
         weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
         grad_positive[rows] = -weight
-        share = (weight * game.scale / sums.clamp_min(lowest))[:, None].to(tiles.query.dtype)
+        share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
+        lying = tiles.turned
+        if narrow:
+            # A row's factor goes to its query, which is smaller than its tiles.
+            lying = lying * share.T.to(lying.dtype)
+        else:
+            for _, tile in stripe:
+                tile *= share.to(tile.dtype)
         for part, tile in stripe if needs_query or needs_key else ():
-            tile *= share
             if needs_query:
                 add_product(grad_query[rows], tile, tiles.key[part.columns])
             if needs_key:
-                add_turned(turned[:, part.columns], tiles.turned, tile)
+                add_turned(turned[:, part.columns], lying, tile)
+        if narrow:
+            grad_query[rows] *= share
         stripe = []
         ROOM.give(rooms)
     return total, grad_query, turned.T.contiguous(), grad_positive

@@ -98,6 +98,11 @@ def backward(
 
 def shift_of(game: Game) -> float:
     """What is taken from base-2 logits so that their exponentials can be summed."""
+    return max(0.0, highest(game) - _TOP[game.query.dtype])
+
+
+def highest(game: Game) -> float:
+    """No base-2 logit is above this."""
     scale = game.scale.item()
     if game.longest is None:
         sides = [game.query] if game.triangle else [game.query, game.keys]
@@ -107,7 +112,7 @@ def shift_of(game: Game) -> float:
         bound = game.longest**2 * scale
     if game.crowd.bias is not None and game.crowd.bias.numel():
         bound += max(0.0, float(game.crowd.bias.max()))
-    return max(0.0, bound * LOG2E - _TOP[game.query.dtype])
+    return bound * LOG2E
 
 
 def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
