@@ -35,7 +35,7 @@ def test_effective_rank_counts_directions() -> None:
     corners = torch.cat([torch.eye(4), -torch.eye(4)])
     assert effective_rank(corners).item() == pytest.approx(4, rel=1e-5)
     assert effective_rank(corners[:, :1] @ torch.ones(1, 4)).item() == pytest.approx(1, rel=1e-3)
-    assert uniformity(torch.ones(5, 3)).item() == pytest.approx(0, abs=1e-6)
+    assert uniformity(normalize(torch.ones(5, 3))).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_probes_on_separable_and_on_shuffled_data() -> None:

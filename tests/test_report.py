@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from nearfar.report import Snapshot, write_report
-from nearfar.report._game import neighbours, play
+from nearfar.report._game import look, neighbours
 from nearfar.report._words import judgement
 from nearfar.train import Run
 
 IDS = ["fig-loss", "fig-similarity", "fig-geometry", "fig-information", "fig-temperature"]
-IDS += ["fig-forces", "fig-map"]
+IDS += ["fig-forces", "fig-map", "fig-crowd", "fig-weighing", "fig-sharpness", "fig-lengths"]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -68,16 +68,21 @@ def test_tiny_samples(tmp_path: Path, pictures: bool) -> None:
 
 def test_the_effective_margin_is_its_formula() -> None:
     shot = snapshot()
-    game = play(shot)
+    seen = look(shot, [])
     s = shot.query @ shot.key.T
-    strangers = [float(s[i, j]) for i in range(12) for j in range(12) if i != j]
-    beta = 0.2 * math.log(sum(math.exp(x / 0.2) for x in strangers) / len(strangers))
-    assert game.beta == pytest.approx(beta, abs=1e-6)
-    assert game.margin == pytest.approx(beta + 0.2 * math.log(11), abs=1e-6)
-    assert game.alpha == pytest.approx(float(np.diag(s).mean()), abs=1e-6)
-    assert all(hard.query != hard.key for hard in game.hardest)
-    shares = [hard.share for hard in game.hardest]
+    levels = [
+        0.2 * math.log(sum(math.exp(s[i, j] / 0.2) for j in range(12) if i != j) / 11)
+        for i in range(12)
+    ]
+    beta = sum(levels) / 12
+    assert seen.margin.level == pytest.approx(beta, abs=1e-6)
+    assert seen.margin.effective == pytest.approx(beta + 0.2 * math.log(11), abs=1e-6)
+    assert seen.margin.alpha == pytest.approx(float(np.diag(s).mean()), abs=1e-6)
+    assert all(hard.query != hard.key for hard in seen.hardest)
+    shares = [hard.share for hard in seen.hardest]
     assert shares == sorted(shares, reverse=True)
+    hard, p = seen.hardest[0], np.exp(s / 0.2)
+    assert hard.share == pytest.approx(p[hard.query, hard.key] / p[hard.query].sum(), rel=1e-5)
 
 
 def test_neighbours_are_nearest() -> None:

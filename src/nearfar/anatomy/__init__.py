@@ -1,6 +1,51 @@
-"""What the loss is doing: the game, its forces and the shape of the space."""
+"""What the loss is doing: the game, its forces, the temperature, the margin and the space.
 
-from nearfar.anatomy._game import GameStats, contrastive_stats
-from nearfar.anatomy._space import alignment, effective_rank, uniformity
+Pure functions of embeddings at O((N + M) D) memory. `play` looks at the game once; most others
+read its result. Rooms of their own: `information` (density ratio and mutual information),
+`attention` (the same game inside a transformer), `leakage` (batch norms that give partners away).
+"""
 
-__all__ = ["GameStats", "alignment", "contrastive_stats", "effective_rank", "uniformity"]
+from nearfar.anatomy._advice import advise, collapsed_step, label_numbers
+from nearfar.anatomy._forces import Forces, forces
+from nearfar.anatomy._game import Game, play, read
+from nearfar.anatomy._margin import Margin, margin, negatives_for
+from nearfar.anatomy._motion import Motion, motion
+from nearfar.anatomy._space import Health, alignment, effective_rank, health, uniformity
+from nearfar.anatomy._stats import GameStats, contrastive_stats
+from nearfar.anatomy._weighing import (
+    blunt_limit,
+    hardest_share,
+    push_weights,
+    sharp_limit,
+    temperature_gradient,
+    tolerance,
+)
+
+__all__ = [
+    "Forces",
+    "Game",
+    "GameStats",
+    "Health",
+    "Margin",
+    "Motion",
+    "advise",
+    "alignment",
+    "blunt_limit",
+    "collapsed_step",
+    "contrastive_stats",
+    "effective_rank",
+    "forces",
+    "hardest_share",
+    "health",
+    "label_numbers",
+    "margin",
+    "motion",
+    "negatives_for",
+    "play",
+    "push_weights",
+    "read",
+    "sharp_limit",
+    "temperature_gradient",
+    "tolerance",
+    "uniformity",
+]

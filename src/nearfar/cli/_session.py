@@ -12,7 +12,7 @@ from nearfar.experiment import Experiment, Train
 from nearfar.files import replace_text
 from nearfar.model import load
 from nearfar.recipes import Recipe, build
-from nearfar.report import take_snapshot, write_report
+from nearfar.report import Snapshot, take_snapshot, write_report
 from nearfar.train import Run, device, fit, plan, precision
 
 
@@ -58,6 +58,7 @@ class Session:
         steps_next = show.next_steps(run, self.settings.get("path"))
         take_snapshot(experiment, run, self.train, steps_next)
         write_report(run)
+        show.show_health(console, Snapshot.load(run).vectors)
         if scores:
             show.show_scores(console, scores)
         show.show_end(console, run, outcome, steps_next)

@@ -8,11 +8,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from nearfar.anatomy import health
 from nearfar.evaluate import Scores
 from nearfar.experiment import Experiment
+from nearfar.report import Trial
 from nearfar.train import Outcome, Run
 
 
@@ -59,6 +64,17 @@ def show_skipped(console: Console, skipped: dict[str, str]) -> None:
             console.print(f"           ... and {len(skipped) - 5} more (all in skipped.txt)")
 
 
+def show_health(console: Console, vectors: NDArray[np.float32]) -> None:
+    """Whether the embedding is alive."""
+    found = health(torch.from_numpy(vectors))
+    console.print(
+        f"[bold]space[/]      {found.effective_rank:.0f} of {found.dimensions} directions in use, "
+        f"uniformity {found.uniformity:.2f}"
+    )
+    for line in found.warnings:
+        console.print(f"[yellow]warning[/]    {line}", soft_wrap=True)
+
+
 def show_scores(console: Console, scores: Scores) -> None:
     """The table: learned beside untrained beside raw."""
     table = Table(title=f"{scores.queries:,} held-out items, {scores.classes} classes")
@@ -69,6 +85,19 @@ def show_scores(console: Console, scores: Scores) -> None:
         few = "" if row.five_labels is None else f"{row.five_labels:.3f}"
         table.add_row(name, f"{row.knn:.3f}", f"{row.linear:.3f}", few)
     table.caption = f"always the commonest class: {scores.chance:.3f}"
+    console.print(table)
+
+
+def show_sweep(console: Console, trials: list[Trial]) -> None:
+    """One line a training."""
+    table = Table(title="temperatures")
+    table.add_column("run")
+    for column in ("kNN", "linear probe", "alignment", "uniformity", "push of the hardest 1 %"):
+        table.add_column(column, justify="right")
+    for one in trials:
+        scores = ["" if x is None else f"{x:.3f}" for x in (one.knn, one.linear)]
+        space = [f"{one.alignment:.3f}", f"{one.uniformity:.2f}", f"{one.hardest_1:.0%}"]
+        table.add_row(one.name, *scores, *space)
     console.print(table)
 
 

@@ -74,6 +74,9 @@ class _Unit(torch.autograd.Function):
 
 
 def across(grad: Tensor, unit: Tensor, length: Tensor) -> Tensor:
-    """The gradient of rows before they were scaled: what lies along a row is gone."""
-    along = torch.linalg.vecdot(grad, unit).unsqueeze(-1)
+    """The gradient of rows before they were scaled: what lies along a row is gone.
+
+    Not of a row too short to be scaled, which was divided by a constant.
+    """
+    along = torch.linalg.vecdot(grad, unit).unsqueeze(-1).mul_(length > SHORTEST)
     return torch.addcmul(grad, along, unit, value=-1).div_(length)

@@ -18,12 +18,19 @@ from nearfar.pairs import ImageReader, PicturePairs, crooked_views, seeded
 
 
 def digits(
-    temperature: float = 0.2, rotate: float = 45.0, shift: float = 0.2, scale: float = 0.25
+    temperature: float = 0.2,
+    final_temperature: float | None = None,
+    learn_temperature: bool = False,
+    rotate: float = 45.0,
+    shift: float = 0.2,
+    scale: float = 0.25,
 ) -> Experiment:
     """Learn crooked digits.
 
     Args:
         temperature: How sharply hard negatives are weighted.
+        final_temperature: Move the temperature to this one along a cosine.
+        learn_temperature: Learn the temperature with the encoder.
         rotate: Largest rotation in degrees.
         shift: Largest shift, as a share of the side.
         scale: Largest relative change of size.
@@ -44,7 +51,8 @@ def digits(
     seen = crooked.permute(0, 2, 3, 1).numpy()
     words = np.array([str(label) for label in labels])
     # Half the default's widths: digits need no more, and a step takes a third of the time.
-    network, tau = ResNet((32, 64, 128)), Temperature(temperature)
+    network = ResNet((32, 64, 128))
+    tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     return Experiment(
         model=Model(reader, network, ProjectionHead(network.dim)),
         pairs=PicturePairs(pixels[train], views, reader, [f"digit {row}" for row in train]),

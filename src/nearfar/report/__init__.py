@@ -2,5 +2,6 @@
 
 from nearfar.report._page import write_report
 from nearfar.report._snapshot import Snapshot, take_snapshot
+from nearfar.report._sweep import Trial, write_sweep
 
-__all__ = ["Snapshot", "take_snapshot", "write_report"]
+__all__ = ["Snapshot", "Trial", "take_snapshot", "write_report", "write_sweep"]

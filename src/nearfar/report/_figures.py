@@ -9,13 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from nearfar.report._game import Game
+from nearfar.report._game import Look
 
-_INK = {"blue": "#4c78a8", "orange": "#f58518", "green": "#3a9d5d", "grey": "#888888"}
+INK = {"blue": "#4c78a8", "orange": "#f58518", "green": "#3a9d5d", "grey": "#888888"}
 Lines = list[dict[str, float]]
 
 
-def _figure(x: str, y: str, height: int = 320) -> go.Figure:
+def empty(x: str, y: str, height: int = 320) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height,
@@ -32,9 +32,9 @@ def _figure(x: str, y: str, height: int = 320) -> go.Figure:
     return figure
 
 
-def _curve(figure: go.Figure, lines: Lines, key: str, name: str, ink: str, **more: Any) -> None:
+def curve(figure: go.Figure, lines: Lines, key: str, name: str, ink: str, **more: Any) -> None:
     points = [(line["step"], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
-    style = {"color": _INK[ink], "width": 2, **more.pop("line", {})}
+    style = {"color": INK[ink], "width": 2, **more.pop("line", {})}
     figure.add_scatter(
         x=[step for step, _ in points],
         y=[value for _, value in points],
@@ -47,22 +47,22 @@ def _curve(figure: go.Figure, lines: Lines, key: str, name: str, ink: str, **mor
 
 def loss(lines: Lines) -> go.Figure:
     """Loss against chance, and top-1 of the game."""
-    figure = _figure("step", "nats")
-    _curve(figure, lines, "info_nce", "InfoNCE", "blue")
-    _curve(figure, lines, "chance", "chance, log(K+1)", "grey", line={"dash": "dash"})
-    _curve(figure, lines, "top1", "top-1 (right axis)", "green", yaxis="y2")
+    figure = empty("step", "nats")
+    curve(figure, lines, "info_nce", "InfoNCE", "blue")
+    curve(figure, lines, "chance", "chance, log(K+1)", "grey", line={"dash": "dash"})
+    curve(figure, lines, "top1", "top-1 (right axis)", "green", yaxis="y2")
     figure.update_layout(
         yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickformat": ".0%"}
     )
     return figure
 
 
-def similarity(game: Game) -> go.Figure:
+def similarity(look: Look) -> go.Figure:
     """Positive and negative similarities with alpha, beta and the effective margin."""
-    figure = _figure("cosine similarity", "density")
+    figure = empty("cosine similarity", "density")
     for values, name, ink in (
-        (game.negative, "negatives", "orange"),
-        (game.positive, "positives", "blue"),
+        (look.negative, "negatives", "orange"),
+        (look.positive, "positives", "blue"),
     ):
         heights, edges = np.histogram(values, bins=60, range=(-1, 1), density=True)
         figure.add_bar(
@@ -70,15 +70,15 @@ def similarity(game: Game) -> go.Figure:
             y=heights,
             width=2 / 60,
             name=name,
-            marker={"color": _INK[ink], "opacity": 0.6},
+            marker={"color": INK[ink], "opacity": 0.6},
         )
     figure.update_layout(barmode="overlay", hovermode="closest")
     for value, text, height in (
-        (game.alpha, f"α {game.alpha:.2f}", 1.0),
-        (game.beta, f"β {game.beta:.2f}", 0.88),
-        (game.margin, f"m_eff {game.margin:.2f}", 0.76),
+        (look.margin.alpha, f"α {look.margin.alpha:.2f}", 1.0),
+        (look.margin.level, f"β {look.margin.level:.2f}", 0.88),
+        (look.margin.effective, f"m_eff {look.margin.effective:.2f}", 0.76),
     ):
-        figure.add_vline(x=value, line={"color": _INK["grey"], "dash": "dot"})
+        figure.add_vline(x=value, line={"color": INK["grey"], "dash": "dot"})
         figure.add_annotation(
             x=value, y=height, yref="paper", text=text, showarrow=False, xanchor="left", xshift=4
         )
@@ -86,37 +86,53 @@ def similarity(game: Game) -> go.Figure:
 
 
 def geometry(lines: Lines) -> go.Figure:
-    """Alignment and uniformity."""
-    figure = _figure("step", "alignment")
-    _curve(figure, lines, "alignment", "alignment (lower: partners nearer)", "blue")
-    _curve(figure, lines, "uniformity", "uniformity (lower: more even)", "orange", yaxis="y2")
-    figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "uniformity"})
+    """Alignment, uniformity and effective rank."""
+    figure = empty("step", "alignment")
+    curve(figure, lines, "alignment", "alignment (lower: partners nearer)", "blue")
+    curve(figure, lines, "uniformity", "uniformity (lower: more even)", "orange", yaxis="y2")
+    curve(figure, lines, "effective_rank", "effective rank (far right)", "green", yaxis="y3")
+    figure.update_layout(
+        xaxis={"domain": [0, 0.88]},
+        yaxis2={"overlaying": "y", "side": "right", "title": "uniformity"},
+        yaxis3={
+            "overlaying": "y",
+            "side": "right",
+            "anchor": "free",
+            "position": 1.0,
+            "rangemode": "tozero",
+        },
+    )
     return figure
 
 
 def information(lines: Lines) -> go.Figure:
     """The mutual-information bound against its ceiling."""
-    figure = _figure("step", "nats")
-    _curve(figure, lines, "mutual_information", "log(K+1) - loss", "blue")
-    _curve(figure, lines, "chance", "ceiling, log(K+1)", "grey", line={"dash": "dash"})
+    figure = empty("step", "nats")
+    curve(figure, lines, "mutual_information", "log(K+1) - loss", "blue")
+    curve(figure, lines, "chance", "ceiling, log(K+1)", "grey", line={"dash": "dash"})
     return figure
 
 
 def temperature(lines: Lines) -> go.Figure:
-    """Temperature and learning rate."""
-    figure = _figure("step", "temperature", 240)
-    _curve(figure, lines, "temperature", "temperature", "blue")
-    _curve(figure, lines, "lr", "learning rate (right axis)", "grey", yaxis="y2")
+    """Temperature, and where the loss would like it to go."""
+    figure = empty("step", "temperature", 240)
+    curve(figure, lines, "temperature", "temperature", "blue")
+    curve(figure, lines, "log_scale_gradient", "dL / d log(1/τ) (right axis)", "green", yaxis="y2")
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right"})
     return figure
 
 
 def forces(lines: Lines) -> go.Figure:
-    """Pull, push and effective rank."""
-    figure = _figure("step", "length")
-    _curve(figure, lines, "pull_norm", "pull |k₊| / τ", "blue")
-    _curve(figure, lines, "push_norm", "push |Σ pⱼ kⱼ| / τ", "orange")
-    _curve(figure, lines, "effective_rank", "effective rank (right axis)", "green", yaxis="y2")
+    """Pull and push, and the angle between them."""
+    figure = empty("step", "length")
+    curve(figure, lines, "pull_norm", "pull |k₊| / τ", "blue")
+    curve(figure, lines, "push_norm", "push |Σ pⱼ kⱼ| / τ", "orange")
+    degrees = [
+        line | {"angle": math.degrees(line["force_angle"])}
+        for line in lines
+        if "force_angle" in line
+    ]
+    curve(figure, degrees, "angle", "angle between them, ° (right axis)", "grey", yaxis="y2")
     figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "rangemode": "tozero"})
     return figure
 
@@ -132,7 +148,7 @@ def space_map(vectors: NDArray[np.float32], labels: list[str]) -> go.Figure:
     else:
         perplexity = min(30.0, (len(vectors) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors)
-    figure = _figure("", "", 640)
+    figure = empty("", "", 640)
     names = np.array(labels)
     for label in sorted(set(labels)):
         rows = np.flatnonzero(names == label)

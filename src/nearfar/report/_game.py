@@ -5,8 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from nearfar.anatomy import (
+    Game,
+    Margin,
+    advise,
+    collapsed_step,
+    hardest_share,
+    health,
+    label_numbers,
+    margin,
+    play,
+)
 from nearfar.report._snapshot import Snapshot
 
 
@@ -18,7 +31,7 @@ class Hard:
         query: Row of the query's item.
         key: Row of the negative's item.
         similarity: Their cosine.
-        share: Its share of that query's push.
+        share: p_j, its share of that query's game.
     """
 
     query: int
@@ -28,51 +41,65 @@ class Hard:
 
 
 @dataclass(frozen=True)
-class Game:
-    """Similarities of partners and strangers.
+class Look:
+    """The snapshot's game, every other row's key a negative.
 
     Attributes:
+        query: (B, P) unit projections.
+        key: (B, P), row i the partner of query i.
+        game: The game, query by query.
+        margin: What it says about the crowd.
         positive: (B,) cosines of partners.
         negative: (B (B - 1),) cosines of strangers.
-        alpha: Mean cosine of partners.
-        beta: The level of the crowd: tau log mean exp(s / tau) over the negatives.
-        margin: The effective margin beta + tau ln K, K negatives a query: with all negatives at
-            beta the loss is exactly softplus((margin - alpha) / tau).
-        hardest: The negatives that take the greatest share of a query's push.
+        hardest: The negatives that take the greatest share of a query's game.
+        advice: What to change, in sentences.
     """
 
+    query: Tensor
+    key: Tensor
+    game: Game
+    margin: Margin
     positive: NDArray[np.float64]
     negative: NDArray[np.float64]
-    alpha: float
-    beta: float
-    margin: float
     hardest: list[Hard]
+    advice: list[str]
 
 
-def play(snapshot: Snapshot, count: int = 12) -> Game:
-    """Play the snapshot's game, every other row's key a negative."""
+def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> Look:
+    """Play the snapshot's game and think about it.
+
+    Args:
+        snapshot: Of the run's end.
+        lines: The run's metrics.
+        count: How many of the hardest negatives to show, one a query at most.
+    """
+    query, key = torch.from_numpy(snapshot.query).double(), torch.from_numpy(snapshot.key).double()
     tau = float(snapshot.temperature)
-    similarity = snapshot.query.astype(np.float64) @ snapshot.key.astype(np.float64).T
-    stranger = ~np.eye(len(similarity), dtype=bool)
-    negative = similarity[stranger]
-    top = negative.max()
-    beta = float(top + tau * np.log(np.mean(np.exp((negative - top) / tau))))
-    logits = np.exp((similarity - similarity.max(1, keepdims=True)) / tau)
-    shares = np.where(stranger, logits / logits.sum(1, keepdims=True), 0)
-    # One per query, so that a single odd item does not fill the page.
-    order = np.argsort(-shares.max(1))[:count]
-    hardest = [
-        Hard(int(i), int(j), float(similarity[i, j]), float(shares[i, j]))
-        for i, j in zip(order, shares[order].argmax(1), strict=True)
+    game = play(query, key, tau)
+    similarity = (query @ key.T).numpy()
+    # p_j: the push's share of a negative, of what the partner has left to all of them.
+    share = game.share[:, 0] * -torch.expm1(-game.loss)
+    order = share.argsort(descending=True)[:count].tolist()
+    first = game.hardest[:, 0].tolist()
+    labels = label_numbers([str(label) for label in snapshot.labels[: len(query)]])
+    grown = collapsed_step([line["length_middle"] for line in lines if "length_middle" in line])
+    advice = [
+        *health(torch.from_numpy(snapshot.vectors)).warnings,
+        *advise(game, float(hardest_share(query, key, tau).mean()), labels),
+        *([] if grown is None else [grown]),
     ]
-    alpha = float(np.diag(similarity).mean())
-    return Game(
+    return Look(
+        query=query,
+        key=key,
+        game=game,
+        margin=margin(game),
         positive=np.diag(similarity),
-        negative=negative,
-        alpha=alpha,
-        beta=beta,
-        margin=float(beta + tau * np.log(len(similarity) - 1)),
-        hardest=hardest,
+        negative=similarity[~np.eye(len(similarity), dtype=bool)],
+        hardest=[
+            Hard(row, first[row], float(similarity[row, first[row]]), float(share[row]))
+            for row in order
+        ],
+        advice=advice,
     )
 
 

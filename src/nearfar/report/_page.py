@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from nearfar.files import replace_text
-from nearfar.report import _figures, _words
-from nearfar.report._game import neighbours, play
+from nearfar.report import _anatomy, _figures, _words
+from nearfar.report._game import look, neighbours
 from nearfar.report._snapshot import Snapshot
 from nearfar.train import Run
 
@@ -30,15 +30,19 @@ def write_report(run: Run) -> None:
     settings = run.settings()
     snapshot, lines = Snapshot.load(run), run.lines()
     scores = json.loads(run.scores.read_text()) if run.scores.is_file() else None
-    game = play(snapshot)
+    seen = look(snapshot, lines)
     labels = [str(label) for label in snapshot.labels]
     figures = {
         "fig-loss": _figures.loss(lines),
-        "fig-similarity": _figures.similarity(game),
+        "fig-similarity": _figures.similarity(seen),
+        "fig-crowd": _anatomy.crowd(seen),
+        "fig-weighing": _anatomy.weighing(seen),
+        "fig-sharpness": _anatomy.sharpness(lines),
         "fig-geometry": _figures.geometry(lines),
         "fig-information": _figures.information(lines),
         "fig-temperature": _figures.temperature(lines),
         "fig-forces": _figures.forces(lines),
+        "fig-lengths": _anatomy.lengths(lines),
         "fig-map": _figures.space_map(snapshot.vectors, labels),
     }
     judgement, good = _words.judgement(scores)
@@ -49,7 +53,8 @@ def write_report(run: Run) -> None:
         judgement=judgement,
         good=good,
         scores=scores,
-        game=game,
+        game=seen,
+        margin=seen.margin,
         saturation=_words.saturation(lines),
         figures={name: _script(json.loads(figure.to_json())) for name, figure in figures.items()},
         neighbours=neighbours(snapshot),
