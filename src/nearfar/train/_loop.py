@@ -116,7 +116,7 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             step += 1
             watcher.advance(step)
             if step % LOOK_EVERY == 0 or step in (1, steps):
-                tau = float(experiment.temperature())
+                tau = experiment.temperature().item()
                 stats = contrastive_stats(seen.query, seen.key, tau)
                 loss = seen.loss.item()
                 _finite(loss, step)

@@ -109,7 +109,7 @@ def _stripes(
     rooms: list[Tensor] = []
     for block in tiles:
         rooms.append(tiles.room())
-        stripe.append((block, tiles.exponentials(block, rooms[-1])))
+        stripe.append((block, tiles.kept(block, rooms[-1])))
         if block.columns.stop < len(game.keys):
             continue
         rows = block.rows

@@ -76,20 +76,24 @@ def backward(
     if needs_query if game.triangle else needs_key:
         turned = game.keys.new_zeros(game.keys.shape[::-1])
     force = (_Force if fixed else _running.Force)(game, row, column, shift)
-    scratch, room = tiles.room(), tiles.room()
+    scratch, room = (tiles.room(), None) if kept else (tiles.buffer(), tiles.buffer())
     for block in tiles:
-        if kept:
+        if room is None:
             tile = view(kept[block.number], block)
         else:
-            tile = (tiles.exponentials if fixed else tiles.logits)(block, room)
+            tile = tiles.logits(block, room)
+            tile = tile.exp2_() if fixed else tile
         # Elsewhere: memory beyond the cache is not written to once more.
         weighted = force.of(tile, block.rows, block.columns, view(scratch, block))
+        del tile  # so that the next may lie in its place
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
         if turned is not None and block.beyond.start < block.beyond.stop:
             add_turned(turned[:, block.beyond], tiles.turned, weighted[:, block.skip :])
-    ROOM.give([*kept, scratch, room])
-    kept.clear()
+    if kept:
+        # Beyond the budget nothing stays: there memory is dearer than its pages.
+        ROOM.give([*kept, scratch])
+        kept.clear()
     if grad_query is not None and turned is not None and game.triangle:
         grad_query += turned.T
         turned = None
@@ -124,14 +128,13 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     rooms: list[Tensor] = []
     for block in tiles:
         if keep or not rooms:
-            rooms.append(tiles.room())
-        tile = tiles.exponentials(block, rooms[-1])
+            rooms.append(tiles.room() if keep else tiles.buffer())
+        tile = tiles.kept(block, rooms[-1]) if keep else tiles.logits(block, rooms[-1]).exp2_()
         rows[block.rows].add_(tile.sum(1, dtype=rows.dtype))
         if game.both or (game.triangle and block.beyond.start < block.beyond.stop):
             columns[block.beyond].add_(tile[:, block.skip :].sum(0, dtype=rows.dtype))
-    if not keep:
-        ROOM.give(rooms)
-    return rows, columns if game.both else None, rooms
+        del tile
+    return rows, columns if game.both else None, rooms if keep else []
 
 
 def _log(sums: Tensor, shift: float) -> Tensor:

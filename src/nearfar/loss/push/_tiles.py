@@ -66,8 +66,8 @@ class Tiles:
         """Room for the largest tile, to be given back."""
         return ROOM.take(self.blocks.largest, self.query)
 
-    def exponentials(self, block: Block, room: Tensor) -> Tensor:
-        """The tile of ``block`` after exp2, in ``room``."""
+    def kept(self, block: Block, room: Tensor) -> Tensor:
+        """The tile of ``block`` after exp2, in ``room`` for sure."""
         return torch.exp2(self.logits(block, room), out=view(room, block))
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
