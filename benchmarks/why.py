@@ -25,17 +25,11 @@ READINGS = ("exact", "hinge", "mean_field", "second_order")
 
 def embed(run: Path) -> tuple[Tensor, Tensor, Tensor, float]:
     """Queries, partners, a crowd of views of other items, and the temperature."""
-    import yaml
-
+    from nearfar.cli._rebuild import rebuilt
     from nearfar.pairs import seeded
-    from nearfar.recipes import build, find
+    from nearfar.train import Run
 
-    settings = yaml.safe_load((run / "config.yaml").read_text())
-    experiment = build(find("digits"), {}, seed=0)
-    # The head is what the loss sees; a run keeps it in its checkpoint.
-    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["learner"]
-    weights = {name[6:]: x for name, x in state.items() if name.startswith("model.")}
-    experiment.model.load_state_dict(weights)
+    experiment, _ = rebuilt(Run(run))
     model, items = experiment.model.eval(), len(experiment.pairs)
     with seeded(1), torch.no_grad():
         rows = torch.randperm(items)
@@ -48,7 +42,7 @@ def embed(run: Path) -> tuple[Tensor, Tensor, Tensor, float]:
             drawn = experiment.pairs.draw(chosen, torch.device("cpu"))
             both = torch.cat([drawn.query, drawn.key])
             crowd.append(torch.nn.functional.normalize(model(both)))
-    return query, key, torch.cat(crowd), settings["temperature"]
+    return query, key, torch.cat(crowd), experiment.temperature().item()
 
 
 def measure(run: Path, sweep: Path) -> dict[str, Any]:

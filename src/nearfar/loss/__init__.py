@@ -25,6 +25,7 @@ from nearfar.loss._info_nce_module import InfoNCE
 from nearfar.loss._momentum import MomentumEncoder
 from nearfar.loss._nt_xent import NTXentLoss
 from nearfar.loss._ranks import gather
+from nearfar.loss._shuffle import shuffled
 from nearfar.loss._sig_lip import SigLipLoss
 from nearfar.loss._sup_con import SupConLoss
 from nearfar.loss._temperature import Temperature
@@ -42,4 +43,5 @@ __all__ = [
     "checks",
     "gather",
     "info_nce",
+    "shuffled",
 ]

@@ -1,0 +1,41 @@
+"""A run's experiment again, with what it has learned."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import torch
+
+from nearfar.errors import NearfarError
+from nearfar.experiment import Experiment, Train
+from nearfar.recipes import build, find
+from nearfar.train import Run
+
+
+def rebuilt(run: Run) -> tuple[Experiment, Train]:
+    """The experiment of a run with the weights of its last checkpoint, the head's too.
+
+    Args:
+        run: Its settings name the recipe; the data must still be where they were.
+
+    Raises:
+        NearfarError: No checkpoint yet, or the recipe is gone.
+    """
+    settings = run.settings()
+    if not run.checkpoint.is_file():
+        raise NearfarError(
+            f"run={str(run.folder)!r} has no checkpoint yet: give its `nearfar train` command "
+            "again and let it finish, or stop it with Ctrl-C."
+        )
+    recipe = find(settings["recipe"])
+    train = Train(**{f.name: settings[f.name] for f in fields(Train) if f.name in settings})
+    names = inspect.signature(recipe.load()).parameters
+    chosen = {name: settings[name] for name in names if name in settings}
+    experiment = build(recipe, chosen, train.seed)
+    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["learner"]
+    for name in ("model", "temperature"):
+        own = f"{name}."
+        part = {key.removeprefix(own): state[key] for key in state if key.startswith(own)}
+        getattr(experiment, name).load_state_dict(part)
+    return experiment, train
