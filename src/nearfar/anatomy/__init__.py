@@ -8,6 +8,7 @@ read its result. Rooms of their own: `information` (density ratio and mutual inf
 from nearfar.anatomy._advice import advise, collapsed_step, label_numbers
 from nearfar.anatomy._forces import Forces, forces
 from nearfar.anatomy._game import Game, play, read
+from nearfar.anatomy._harmony import Harmony, HarmonyRecord, harmony
 from nearfar.anatomy._margin import Margin, margin, negatives_for
 from nearfar.anatomy._motion import Motion, motion
 from nearfar.anatomy._space import Health, alignment, effective_rank, health, uniformity
@@ -25,6 +26,8 @@ __all__ = [
     "Forces",
     "Game",
     "GameStats",
+    "Harmony",
+    "HarmonyRecord",
     "Health",
     "Margin",
     "Motion",
@@ -36,6 +39,7 @@ __all__ = [
     "effective_rank",
     "forces",
     "hardest_share",
+    "harmony",
     "health",
     "label_numbers",
     "margin",
