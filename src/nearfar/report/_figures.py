@@ -118,9 +118,7 @@ def temperature(lines: Lines) -> go.Figure:
     figure = empty("step", "temperature", 240)
     curve(figure, lines, "temperature", "temperature", "blue")
     curve(figure, lines, "log_scale_gradient", "dL / d log(1/τ) (right axis)", "green", yaxis="y2")
-    figure.update_layout(
-        yaxis={"rangemode": "tozero"}, yaxis2={"overlaying": "y", "side": "right"}
-    )
+    figure.update_layout(yaxis={"rangemode": "tozero"}, yaxis2={"overlaying": "y", "side": "right"})
     return figure
 
 
