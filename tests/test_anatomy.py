@@ -321,6 +321,10 @@ def test_bad_games_are_refused_as_by_the_loss() -> None:
         forces(Q, K[:3], TAU)
     with pytest.raises(NearfarError, match=r"similarity='l2': wanted 'cosine' or 'dot'"):
         motion(Q, K, TAU, similarity="l2")  # type: ignore[arg-type]
+    with pytest.raises(NearfarError, match="argument='id': wanted one of ids, negatives"):
+        play(Q, K, TAU, id=IDS)  # type: ignore[call-arg]
+    with pytest.raises(NearfarError, match="normalize follows from similarity"):
+        motion(Q, K, TAU, normalize=False)
     assert play(Q, K, Temperature(TAU)).temperature == pytest.approx(TAU)
 
 

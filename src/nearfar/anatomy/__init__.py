@@ -11,6 +11,7 @@ from nearfar.anatomy._game import Game, play, read
 from nearfar.anatomy._harmony import Harmony, HarmonyRecord, harmony
 from nearfar.anatomy._margin import Margin, margin, negatives_for
 from nearfar.anatomy._motion import Motion, motion
+from nearfar.anatomy._players import Who
 from nearfar.anatomy._space import Health, alignment, effective_rank, health, uniformity
 from nearfar.anatomy._stats import GameStats, contrastive_stats
 from nearfar.anatomy._weighing import (
@@ -31,6 +32,7 @@ __all__ = [
     "Health",
     "Margin",
     "Motion",
+    "Who",
     "advise",
     "alignment",
     "blunt_limit",

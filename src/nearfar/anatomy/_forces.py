@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from nearfar.anatomy._players import Players
+from nearfar.anatomy._players import Players, Who
 from nearfar.loss import Temperature
 
 
@@ -40,11 +41,7 @@ def forces(
     query: Tensor,
     key: Tensor,
     temperature: float | Tensor | Temperature,
-    *,
-    ids: Tensor | None = None,
-    negatives: Tensor | None = None,
-    negative_ids: Tensor | None = None,
-    normalize: bool = True,
+    **who: Unpack[Who],
 ) -> Forces:
     """dL_i/dq_i = (1/temperature) (sum_j p_j k_j - k_+), p the softmax over all candidates.
 
@@ -55,10 +52,7 @@ def forces(
         query: (N, D).
         key: (N, D), row i the partner of query i.
         temperature: The loss's.
-        ids: (N,) integers; rows with equal ids are no negatives.
-        negatives: (M, D) further negatives of every query.
-        negative_ids: (M,) integers.
-        normalize: Scale rows to length one first.
+        **who: Ids, further negatives, lengths: see `Who`.
 
     Raises:
         NearfarError: What `info_nce` refuses.
@@ -68,15 +62,7 @@ def forces(
         >>> round(found.gradient.sum().item(), 6)
         0.0
     """
-    players = Players.of(
-        query,
-        key,
-        temperature,
-        ids=ids,
-        negatives=negatives,
-        negative_ids=negative_ids,
-        normalize=normalize,
-    )
+    players = Players.of(query, key, temperature, **who)
     tau, push = players.temperature, torch.empty_like(players.query)
     for stripe in players.stripes():
         candidates = stripe.negative.scatter(1, stripe.own, stripe.positive[:, None])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from nearfar.anatomy._players import Players
+from nearfar.anatomy._players import Players, Who
 from nearfar.loss import Temperature
 
 
@@ -68,11 +69,8 @@ def play(
     key: Tensor,
     temperature: float | Tensor | Temperature,
     *,
-    ids: Tensor | None = None,
-    negatives: Tensor | None = None,
-    negative_ids: Tensor | None = None,
-    normalize: bool = True,
     k: int = 5,
+    **who: Unpack[Who],
 ) -> Game:
     """Play it once and look, at O((N + M) D) memory.
 
@@ -80,11 +78,8 @@ def play(
         query: (N, D).
         key: (N, D), row i the partner of query i; every other row is a negative.
         temperature: The loss's.
-        ids: (N,) integers; rows with equal ids are no negatives.
-        negatives: (M, D) further negatives of every query, such as a memory bank's.
-        negative_ids: (M,) integers.
-        normalize: Scale rows to length one first.
         k: How many of the hardest negatives to name.
+        **who: Ids, further negatives, lengths: see `Who`.
 
     Raises:
         NearfarError: What `info_nce` refuses.
@@ -94,15 +89,7 @@ def play(
         >>> game.top(1), round(game.effective_negatives.mean().item(), 3)
         (1.0, 3.0)
     """
-    players = Players.of(
-        query,
-        key,
-        temperature,
-        ids=ids,
-        negatives=negatives,
-        negative_ids=negative_ids,
-        normalize=normalize,
-    )
+    players = Players.of(query, key, temperature, **who)
     parts = [
         _read(stripe.positive, stripe.negative, players.temperature, k)
         for stripe in players.stripes()

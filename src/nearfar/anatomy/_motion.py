@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from nearfar.anatomy._forces import forces
+from nearfar.anatomy._players import Who
 from nearfar.errors import NearfarError
 from nearfar.loss import Temperature
 
@@ -68,9 +69,7 @@ def motion(
     temperature: float | Tensor | Temperature,
     *,
     similarity: Similarity = "cosine",
-    ids: Tensor | None = None,
-    negatives: Tensor | None = None,
-    negative_ids: Tensor | None = None,
+    **who: Unpack[Who],
 ) -> Motion:
     """Split the gradient of each query's own loss into scaling and rotation.
 
@@ -82,9 +81,8 @@ def motion(
         key: (N, D), row i the partner of query i.
         temperature: The loss's.
         similarity: ``cosine`` (rows are scaled to length one first) or ``dot``.
-        ids: (N,) integers; rows with equal ids are no negatives.
-        negatives: (M, D) further negatives of every query.
-        negative_ids: (M,) integers.
+        **who: Ids and further negatives: see `Who`. Whether rows are scaled follows from the
+            similarity.
 
     Raises:
         NearfarError: What `info_nce` refuses, and an unknown similarity.
@@ -96,15 +94,10 @@ def motion(
     """
     if similarity not in ("cosine", "dot"):
         raise NearfarError(f"similarity={similarity!r}: wanted 'cosine' or 'dot'.")
-    found = forces(
-        query,
-        key,
-        temperature,
-        ids=ids,
-        negatives=negatives,
-        negative_ids=negative_ids,
-        normalize=similarity == "cosine",
-    )
+    if "normalize" in who:
+        raise NearfarError("normalize follows from similarity here; wanted similarity='dot' alone.")
+    who["normalize"] = similarity == "cosine"
+    found = forces(query, key, temperature, **who)
     gradient, query = found.gradient, query.detach().to(found.push.dtype)
     length = torch.linalg.vector_norm(query, dim=1)
     unit = query / length.clamp_min(EPSILON)[:, None]

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import Temperature, info_nce
+from nearfar.loss import _check as check
 
 # Similarities that are in memory at a time: 16 MiB of float32.
 ENTRIES = 4 * 2**20
+
+
+class Who(TypedDict, total=False):
+    """Who else plays, and how; what every function of a game takes by name.
+
+    Attributes:
+        ids: (N,) integers; rows with equal ids are no negatives.
+        negatives: (M, D) further negatives of every query, such as a memory bank's.
+        negative_ids: (M,) integers.
+        normalize: Scale rows to length one first; True unless said otherwise.
+    """
+
+    ids: Tensor | None
+    negatives: Tensor | None
+    negative_ids: Tensor | None
+    normalize: bool
 
 
 @dataclass(frozen=True)
@@ -53,11 +71,7 @@ class Players:
         query: Tensor,
         key: Tensor,
         temperature: float | Tensor | Temperature,
-        *,
-        ids: Tensor | None = None,
-        negatives: Tensor | None = None,
-        negative_ids: Tensor | None = None,
-        normalize: bool = True,
+        **who: Unpack[Who],
     ) -> Players:
         """Check what the loss checks, then prepare.
 
@@ -65,15 +79,18 @@ class Players:
             query: (N, D).
             key: (N, D), row i the partner of query i; every other row is a negative.
             temperature: A number, a 0-dim tensor or a `Temperature`.
-            ids: (N,) integers; rows with equal ids are no negatives.
-            negatives: (M, D) further negatives of every query, such as a memory bank's.
-            negative_ids: (M,) integers.
-            normalize: Scale rows to length one first.
+            **who: See `Who`.
 
         Raises:
-            NearfarError: What `info_nce` refuses: shapes, dtypes, rows that are not finite, a query
-                without any negative, a temperature that is no positive number.
+            NearfarError: A word that `Who` does not have, and what `info_nce` refuses: shapes,
+                dtypes, rows that are not finite, a query without any negative, a temperature that
+                is no positive number.
         """
+        for word in who:
+            check.one_of("argument", word, tuple(Who.__annotations__))
+        ids, negatives = who.get("ids"), who.get("negatives")
+        negative_ids = who.get("negative_ids")
+        normalize = who.get("normalize", True)
         with torch.no_grad():
             # Plays the game once and forgets it: what the loss refuses is refused here.
             info_nce(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from nearfar.anatomy._game import Game
-from nearfar.anatomy._players import Players, share
+from nearfar.anatomy._players import Players, Who, share
 from nearfar.errors import NearfarError
 from nearfar.loss import Temperature
 
@@ -49,11 +50,7 @@ def hardest_share(
     key: Tensor,
     temperature: float | Tensor | Temperature,
     part: float = 0.01,
-    *,
-    ids: Tensor | None = None,
-    negatives: Tensor | None = None,
-    negative_ids: Tensor | None = None,
-    normalize: bool = True,
+    **who: Unpack[Who],
 ) -> Tensor:
     """The share of the push that the hardest ``part`` of each query's negatives take, (N,).
 
@@ -64,10 +61,7 @@ def hardest_share(
         key: (N, D), row i the partner of query i.
         temperature: The loss's.
         part: Such as 0.01 or 0.1.
-        ids: (N,) integers; rows with equal ids are no negatives.
-        negatives: (M, D) further negatives of every query.
-        negative_ids: (M,) integers.
-        normalize: Scale rows to length one first.
+        **who: Ids, further negatives, lengths: see `Who`.
 
     Raises:
         NearfarError: What `info_nce` refuses, and a part outside (0, 1].
@@ -77,15 +71,7 @@ def hardest_share(
         0.01
     """
     share("part", part)
-    players = Players.of(
-        query,
-        key,
-        temperature,
-        ids=ids,
-        negatives=negatives,
-        negative_ids=negative_ids,
-        normalize=normalize,
-    )
+    players = Players.of(query, key, temperature, **who)
     found = []
     for stripe in players.stripes():
         weight = push_weights(stripe.negative, players.temperature)
