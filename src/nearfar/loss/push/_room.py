@@ -1,7 +1,7 @@
 """Room for tiles, used again from call to call.
 
 The operating system hands out new memory page by page, which costs more than the exponentials that
-are written into it: a fifth of a step at 4,096 rows of 128 columns.
+are written into it: up to a fifth of a step at 4,096 rows of 128 columns.
 """
 
 from __future__ import annotations
