@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 import nearfar
-from nearfar.evaluate import knn, linear_probe, neighbours_for
 from nearfar.model import Model
 from nearfar.pairs import ImageFolder
+from nearfar.probes import knn, linear_probe, neighbours_for
 from nearfar.train import Run
 
 

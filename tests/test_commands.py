@@ -102,13 +102,19 @@ def test_evaluate(trained: Path, shapes: Path, capsys: Capture) -> None:
     assert main([*flags, "--test", str(shapes), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert set(scores["rows"]) == {"learned", "untrained", "raw input"}
-    assert scores["queries"] == 120
+    assert scores["title"] == "120 held-out items, 3 classes"
+    assert set(scores["rows"]["learned"]) == set(scores["measures"])
     assert main(flags) == 0
     said = capsys.readouterr().out
     assert "untrained" in said
     assert "24 held-out items, 3 classes" in said
     assert main(["evaluate", str(trained), str(shapes / "bar")]) == 1
     assert "has no labels to test with" in capsys.readouterr().err
+    assert main(["evaluate", str(trained), "--test", str(shapes)]) == 1
+    assert "without a path to learn from" in capsys.readouterr().err
+    assert main(["evaluate", str(trained), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == json.loads((trained / "scores.json").read_text())
 
 
 def test_report_is_written_again_without_the_data(trained: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
 from torch.nn.functional import normalize
 
 from nearfar import NearfarError, info_nce
 from nearfar.anatomy import contrastive_stats, effective_rank, uniformity
-from nearfar.embed import nearest
-from nearfar.evaluate import knn, linear_probe, neighbours_for
-from nearfar.experiment import held_out
+from nearfar.embed import nearest, write_vectors
+from nearfar.probes import held_out, knn, linear_probe, neighbours_for
 from nearfar.recipes import build, find
 
 
@@ -82,3 +86,38 @@ def test_digits_show_other_digits_to_the_test() -> None:
         assert torch.equal(a, b)
     with pytest.raises(NearfarError, match="Did you mean 'digits'"):
         find("digit")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz", "safetensors"])
+def test_vectors_written_part_by_part_are_all_there(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearfar.embed._ROW_GROUP", 5)
+    vectors = np.random.default_rng(0).normal(size=(13, 3)).astype(np.float32)
+    names = [f"item {row}" for row in range(13)]
+    cuts = [slice(0, 4), slice(4, 8), slice(8, 9), slice(9, 13)]
+    path = tmp_path / f"vectors.{ending}"
+    assert write_vectors(path, ((names[cut], vectors[cut]) for cut in cuts)) == (13, 3)
+    if ending == "parquet":
+        table = pq.read_table(path).to_pydict()
+        assert table["name"] == names
+        assert np.array_equal(np.array(table["vector"], np.float32), vectors)
+        assert pq.ParquetFile(path).num_row_groups == 2
+    elif ending == "npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            assert arrays["names"].tolist() == names
+            assert np.array_equal(arrays["vectors"], vectors)
+    else:
+        with safe_open(path, "numpy") as file:
+            assert json.loads(file.metadata()["names"]) == names
+            assert np.array_equal(file.get_tensor("vectors"), vectors)
+
+
+def test_a_broken_stream_leaves_no_file(tmp_path: Path) -> None:
+    def parts() -> Iterator[tuple[list[str], np.ndarray]]:
+        yield ["a"], np.zeros((1, 2), np.float32)
+        raise NearfarError("the disk is gone")
+
+    with pytest.raises(NearfarError, match="the disk is gone"):
+        write_vectors(tmp_path / "vectors.parquet", parts())
+    assert not list(tmp_path.iterdir())

@@ -29,7 +29,9 @@ def test_any_mode_and_size(tmp_path: Path) -> None:
     assert folder.pixels.shape[1] == 3
     assert folder.skipped == {}
     assert folder.labels is None
-    eight, sixteen = folder.reader.read([tmp_path / "grey.png", tmp_path / "sixteen.png"])
+    eight, sixteen = ImageReader(folder.size).read(
+        [tmp_path / "grey.png", tmp_path / "sixteen.png"]
+    )
     assert (eight.int() - sixteen.int()).abs().max() <= 1
 
 
@@ -68,7 +70,7 @@ def test_labels_are_first_level_folders(shapes: Path) -> None:
     folder = ImageFolder(shapes)
     assert folder.labels is not None
     assert set(folder.labels) == {"bar", "cross", "disc"}
-    assert folder.reader.size == 32
+    assert folder.size == 32
 
 
 def test_copies_share_an_id(tmp_path: Path) -> None:
@@ -87,7 +89,7 @@ def test_unreadable_inputs_are_named(item: object) -> None:
 def test_batches_and_views_are_functions_of_seed_and_step(shapes: Path) -> None:
     folder = ImageFolder(shapes)
     views = simclr_views(32, rotate=10)
-    pairs = PicturePairs(folder.pixels, views, folder.reader, folder.names)
+    pairs = PicturePairs(folder.pixels, views, ImageReader(folder.size), folder.names)
     batch = batch_rows(len(pairs), 16, seed=1, step=9)
     assert len(set(batch.tolist())) == 16
     epoch = torch.cat([batch_rows(len(pairs), 16, 1, step) for step in range(7)])
@@ -108,4 +110,4 @@ def test_one_picture_is_no_game(tmp_path: Path) -> None:
     Image.fromarray(grey()).save(folder / "only.png")
     data = ImageFolder(folder)
     with pytest.raises(NearfarError, match=r"hold 1 picture.*at least 2"):
-        PicturePairs(data.pixels, simclr_views(32), data.reader, data.names, data.ids)
+        PicturePairs(data.pixels, simclr_views(32), ImageReader(data.size), data.names, data.ids)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from nearfar.report import Snapshot, write_report
+from nearfar.experiment import Exhibit
+from nearfar.report import Snapshot, keep_exhibits, write_report
 from nearfar.report._game import look, neighbours
 from nearfar.report._words import judgement
 from nearfar.train import Run
@@ -37,9 +43,11 @@ def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Sna
     )
 
 
-def page(folder: Path, shot: Snapshot) -> str:
+def page(folder: Path, shot: Snapshot, experiment: Any = None) -> str:
     run = Run(folder)
     run.begin({"recipe": "images"}, fresh=True)
+    if experiment is not None:
+        keep_exhibits(experiment, run)
     run.metrics.write_text(
         '{"step": 1, "info_nce": 2.0, "chance": 2.4, "top1": 0.1, "mutual_information": 0.4}\n'
     )
@@ -64,6 +72,33 @@ def test_names_cannot_break_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pictures", [True, False])
 def test_tiny_samples(tmp_path: Path, pictures: bool) -> None:
     assert 'id="fig-map"' in page(tmp_path / "run", snapshot(2, pictures))
+
+
+def test_a_recipe_shows_its_own_sections(tmp_path: Path) -> None:
+    sections = [
+        Exhibit(
+            title="Turned",
+            text="How to <read> it.",
+            x="angle",
+            y="cosine",
+            curves={"mean": ([0, 90], [1, 0.5])},
+        ),
+        Exhibit(title="Grains", text="A picture.", pictures=np.full((2, 3, 3), 7, np.uint8)),
+    ]
+    experiment = SimpleNamespace(
+        model=None, remarks=["Neighbours differ & how."], exhibits=lambda model: sections
+    )
+    text = page(tmp_path / "run", snapshot(), experiment)
+    assert "<li>Neighbours differ &amp; how.</li>" in text
+    assert "How to &lt;read&gt; it." in text
+    assert 'id="fig-own-0"' in text
+    assert '"fig-own-0": {' in text
+    assert 'id="fig-own-1"' not in text
+    found = re.search(r'<img alt="Grains" src="data:image/png;base64,([^"]+)"', text)
+    assert found
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
+    assert picture.shape == (2, 3, 3)
+    assert (picture == 7).all()
 
 
 def test_the_effective_margin_is_its_formula() -> None:
@@ -98,12 +133,14 @@ def test_the_judgement_is_honest() -> None:
         def row(value: float) -> dict[str, float]:
             return {"knn": value, "linear": value}
 
-        return {"rows": {"learned": row(learned), "untrained": row(0.3), "raw input": row(0.5)}}
+        measures = {"knn": "kNN", "linear": "linear probe"}
+        every = {"learned": row(learned), "untrained": row(0.3), "raw input": row(0.5)}
+        return {"measures": measures, "rows": every}
 
     assert judgement(rows(0.6))[1]
     said, good = judgement(rows(0.4))
     assert not good
-    assert "does not beat raw input" in said
+    assert "does not beat raw input (kNN 0.500 against 0.400)" in said
     assert "untrained (" not in said
     assert "Nothing was labelled" in judgement(None)[0]
 

@@ -20,10 +20,10 @@ def trial(name: str, temperature: float, knn: float | None) -> Trial:
         name=name,
         temperature=temperature,
         ended=temperature,
-        knn=knn,
-        linear=knn,
+        scores={} if knn is None else {"kNN": knn},
         alignment=0.3,
         uniformity=-2.0,
+        tolerance=0.2,
         hardest_1=0.1,
     )
 
@@ -43,9 +43,10 @@ def test_a_sweep_trains_compares_and_goes_on(shapes: Path, tmp_path: Path, capsy
         assert (out / row["name"] / "report.html").is_file()
         assert row["name"] in said
         scores = json.loads((out / row["name"] / "scores.json").read_text())
-        assert row["knn"] == scores["rows"]["learned"]["knn"]
+        assert row["scores"]["kNN (k = 5)"] == scores["rows"]["learned"]["knn"]
+        assert -1 <= row["tolerance"] <= 1
     page = (out / "sweep.html").read_text()
-    assert "Nearest neighbours are best at temperature" in page
+    assert "By kNN (k = 5), temperature" in page
     before = (out / "tau-0.1" / "metrics.jsonl").read_bytes()
     assert main(words) == 0
     assert (out / "tau-0.1" / "metrics.jsonl").read_bytes() == before
@@ -76,7 +77,7 @@ def test_a_recipe_without_a_temperature(tmp_path: Path, capsys: Capture) -> None
 
 def test_the_verdict_says_where_the_best_lies() -> None:
     middle = [trial("tau-0.1", 0.1, 0.5), trial("tau-0.2", 0.2, 0.7), trial("tau-1", 1, 0.6)]
-    assert "0.2 (0.700), inside the sweep" in verdict(middle)
+    assert "0.2 is best (0.700), inside the sweep" in verdict(middle)
     assert "the edge of the sweep: try higher ones" in verdict(middle[:2])
     assert "try lower ones" in verdict([middle[0], trial("tau-1", 1, 0.3)])
-    assert "no temperature is best" in verdict([replace(one, knn=None) for one in middle])
+    assert "no temperature is best" in verdict([replace(one, scores={}) for one in middle])

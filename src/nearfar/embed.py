@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
-from nearfar.files import replace_bytes
+from nearfar.files import replacing
 
 FORMATS = (".parquet", ".npz", ".safetensors")
+# Names and vectors of some items.
+Part = tuple[Sequence[str], NDArray[np.float32]]
+_ROW_GROUP = 2**16
 
 
-def write_vectors(path: str | Path, names: Sequence[str], vectors: NDArray[np.float32]) -> None:
-    """Write vectors with their names.
+def write_vectors(path: str | Path, parts: Iterable[Part]) -> tuple[int, int]:
+    """Write vectors with their names as they come.
 
     Args:
-        path: ``.parquet`` (columns name, vector), ``.npz`` (arrays names, vectors) or
-            ``.safetensors`` (tensor vectors; names as a JSON list in the metadata).
-        names: (N,) names.
-        vectors: (N, D) float32.
+        path: ``.parquet`` (columns name, vector; written part by part, so that the whole need not
+            fit the memory), ``.npz`` (arrays names, vectors) or ``.safetensors`` (tensor vectors;
+            names as a JSON list in the metadata).
+        parts: Names (N,) and float32 vectors (N, D) at a time; at least one part.
+
+    Returns:
+        How many, and D.
 
     Raises:
         NearfarError: Another ending.
     """
     path = Path(path)
     check_format(path)
-    buffer = io.BytesIO()
-    if path.suffix == ".npz":
-        np.savez(buffer, names=np.asarray(names, dtype=str), vectors=vectors)
-    elif path.suffix == ".safetensors":
-        import json
+    with replacing(path) as file:
+        if path.suffix == ".parquet":
+            return _write_parquet(file, parts)
+        every = list(parts)
+        names = [name for part, _ in every for name in part]
+        vectors = np.concatenate([part for _, part in every])
+        if path.suffix == ".npz":
+            np.savez(file, names=np.asarray(names, dtype=str), vectors=vectors)
+        else:
+            from safetensors.numpy import save
 
-        from safetensors.numpy import save
+            file.write(save({"vectors": vectors}, metadata={"names": json.dumps(names)}))
+        return vectors.shape[0], vectors.shape[1]
 
-        buffer.write(save({"vectors": vectors}, metadata={"names": json.dumps(list(names))}))
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        flat = pa.array(vectors.reshape(-1), pa.float32())
-        column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-        pq.write_table(pa.table({"name": list(names), "vector": column}), buffer)
-    replace_bytes(path, buffer.getvalue())
+def _write_parquet(file: BinaryIO, parts: Iterable[Part]) -> tuple[int, int]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def tables() -> Iterator[Any]:
+        for names, vectors in parts:
+            flat = pa.array(vectors.reshape(-1), pa.float32())
+            column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+            yield pa.table({"name": pa.array(names, pa.string()), "vector": column})
+
+    every = tables()
+    waiting = [next(every)]
+    schema, count = waiting[0].schema, 0
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in every:
+            if sum(map(len, waiting)) >= _ROW_GROUP:
+                writer.write_table(pa.concat_tables(waiting))
+                count += sum(map(len, waiting))
+                waiting = []
+            waiting.append(table)
+        writer.write_table(pa.concat_tables(waiting))
+        count += sum(map(len, waiting))
+    return count, schema.field("vector").type.list_size
 
 
 def check_format(path: Path) -> None:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import Temperature
 from nearfar.model import Model
 from nearfar.pairs import Pairs
+from nearfar.probes import Probe
 
 Objective = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Labelled inputs to judge embeddings by; training never sees the labels.
+class Exhibit:
+    """One more section of the report, in plain values.
 
     Attributes:
-        gallery: Inputs whose labels a classifier may learn from.
-        gallery_labels: Their labels.
-        queries: Inputs it is tested on.
-        query_labels: Their labels.
+        title: Its heading.
+        text: A sentence or two: how to read it.
+        curves: Name to (x, y), drawn in one figure.
+        x: What the x axis shows.
+        y: What the y axis shows.
+        pictures: (H, W, 3) uint8, one picture; several are laid side by side in it.
     """
 
-    gallery: Sequence[Any]
-    gallery_labels: Sequence[str]
-    queries: Sequence[Any]
-    query_labels: Sequence[str]
+    title: str
+    text: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    x: str = ""
+    y: str = ""
+    pictures: NDArray[np.uint8] | None = None
+
+
+def _no_exhibits(model: Model) -> list[Exhibit]:
+    return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +51,17 @@ class Experiment:
     Attributes:
         model: Reader, encoder and head; the key's encoder is the query's.
         pairs: The data, and how two views are drawn from an item.
-        objective: ``objective(query, key, ids=ids)``, the loss of a batch of projections.
+        objective: ``objective(query, key, ids=ids)``, the loss of a batch of projections; with
+            ``weight=`` too where the pairs give one.
         temperature: The objective's temperature; the loop advances its schedule and shows it.
         inputs: What `Model.embed` takes, one per item: for maps, neighbours and searches.
         labels: Label of each item, for evaluation and pictures only.
-        probe: Labelled inputs to judge by, if there are any.
+        probe: What the embedding is judged by, if there is anything.
         skipped: Inputs that could not be read, each with the reason.
+        remarks: What a person should know about the data, said at the start and in the report.
+        exhibits: Further sections of the report, made from the trained model.
         steps: Steps that suit this recipe when the user names none.
+        batch_size: Items a step that suit it; None for 128, or all where there are fewer.
     """
 
     model: Model
@@ -58,7 +72,10 @@ class Experiment:
     labels: Sequence[str] | None = None
     probe: Probe | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    exhibits: Callable[[Model], list[Exhibit]] = _no_exhibits
     steps: int = 3000
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +85,7 @@ class Train:
     Args:
         out: The run's folder; the same folder again resumes.
         steps: Optimiser steps; the recipe knows a good number.
-        batch_size: Items a step; 128, or all of the data where it holds fewer.
+        batch_size: Items a step; the recipe knows a good number.
         lr: Highest learning rate.
         weight_decay: On weight matrices only, not on biases and norms.
         optimizer: adamw, sgd (momentum 0.9) or lars (for batches of thousands).
@@ -129,31 +146,3 @@ class Train:
                 f"momentum={self.momentum}: wanted the share of its weights that the encoder of "
                 "keys keeps at a step, 0 <= momentum < 1; 0.999 is MoCo's."
             )
-
-
-def held_out(
-    inputs: Sequence[Any], labels: Sequence[str] | None, share: float = 0.2
-) -> Probe | None:
-    """A stratified split: most items teach a classifier, ``share`` of them test it.
-
-    Training does see the held-out items, never their labels.
-
-    Args:
-        inputs: N inputs.
-        labels: Their labels; None, or a label with fewer than two items, gives no probe.
-        share: What is held out.
-    """
-    from sklearn.model_selection import train_test_split
-
-    classes = Counter(labels or ())
-    if labels is None or min(classes.values()) < 2 or len(labels) * share < len(classes):
-        return None
-    gallery, queries, gallery_labels, query_labels = train_test_split(
-        list(inputs), list(labels), test_size=share, stratify=labels, random_state=0
-    )
-    return Probe(
-        gallery=gallery,
-        gallery_labels=gallery_labels,
-        queries=queries,
-        query_labels=query_labels,
-    )

@@ -13,14 +13,30 @@ from nearfar.recipes import build, find
 from nearfar.train import Run
 
 
-def rebuilt(run: Run) -> tuple[Experiment, Train]:
-    """The experiment of a run with the weights of its last checkpoint, the head's too.
+def experiment_of(run: Run) -> Experiment:
+    """The experiment of a run, before it has learned anything.
 
     Args:
         run: Its settings name the recipe; the data must still be where they were.
 
     Raises:
-        NearfarError: No checkpoint yet, or the recipe is gone.
+        NearfarError: It is no run, or the recipe is gone.
+    """
+    settings = run.settings()
+    recipe = find(settings["recipe"])
+    names = inspect.signature(recipe.load()).parameters
+    chosen = {name: settings[name] for name in names if name in settings}
+    return build(recipe, chosen, settings["seed"])
+
+
+def rebuilt(run: Run) -> tuple[Experiment, Train]:
+    """The experiment of a run with the weights of its last checkpoint, the head's too.
+
+    Args:
+        run: See `experiment_of`.
+
+    Raises:
+        NearfarError: No checkpoint yet.
     """
     settings = run.settings()
     if not run.checkpoint.is_file():
@@ -28,11 +44,8 @@ def rebuilt(run: Run) -> tuple[Experiment, Train]:
             f"run={str(run.folder)!r} has no checkpoint yet: give its `nearfar train` command "
             "again and let it finish, or stop it with Ctrl-C."
         )
-    recipe = find(settings["recipe"])
     train = Train(**{f.name: settings[f.name] for f in fields(Train) if f.name in settings})
-    names = inspect.signature(recipe.load()).parameters
-    chosen = {name: settings[name] for name in names if name in settings}
-    experiment = build(recipe, chosen, train.seed)
+    experiment = experiment_of(run)
     state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["learner"]
     for name in ("model", "temperature"):
         own = f"{name}."

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nearfar.cli import _show as show
-from nearfar.evaluate import Scores, evaluate
+from nearfar.cli._judge import judge
 from nearfar.experiment import Experiment, Train
 from nearfar.files import replace_text
 from nearfar.model import load
+from nearfar.probes import Scores
 from nearfar.recipes import Recipe, build
-from nearfar.report import Snapshot, take_snapshot, write_report
+from nearfar.report import Snapshot, keep_exhibits, take_snapshot, write_report
 from nearfar.train import Run, device, fit, plan, precision
 
 
@@ -55,8 +56,9 @@ class Session:
         experiment.model.cpu().eval()
         experiment.model.save(run.model, recipe=self.recipe.name, settings=self.settings)
         scores = self._judge(experiment, run) if outcome.finished else None
-        steps_next = show.next_steps(run, self.settings.get("path"))
+        steps_next = show.next_steps(run, experiment, self.settings.get("path"))
         take_snapshot(experiment, run, self.train, steps_next)
+        keep_exhibits(experiment, run)
         write_report(run)
         show.show_health(console, Snapshot.load(run).vectors)
         if scores:
@@ -78,6 +80,6 @@ class Session:
         if experiment.probe is None:
             return None
         untrained = load(run.model, weights=run.untrained)
-        scores = evaluate(experiment.model, untrained, experiment.probe, progress=True)
+        scores = judge(experiment.model, untrained, experiment.probe)
         replace_text(run.scores, json.dumps(scores.as_json(), indent=2) + "\n")
         return scores

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nearfar.anatomy import health
-from nearfar.evaluate import Scores
 from nearfar.experiment import Experiment
+from nearfar.probes import Scores
 from nearfar.report import Trial
 from nearfar.train import Outcome, Run
 
@@ -47,6 +47,8 @@ def show_start(
         )
     )
     show_skipped(console, experiment.skipped)
+    for line in experiment.remarks:
+        console.print(f"[bold]note[/]       {line}", soft_wrap=True)
     console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
     console.print(
         f"[bold]game[/]       {steps:,} steps of {batch} pairs; {negatives} negatives a query, the "
@@ -76,15 +78,13 @@ def show_health(console: Console, vectors: NDArray[np.float32]) -> None:
 
 
 def show_scores(console: Console, scores: Scores) -> None:
-    """The table: learned beside untrained beside raw."""
-    table = Table(title=f"{scores.queries:,} held-out items, {scores.classes} classes")
+    """The table: learned beside untrained beside what needs no training."""
+    table = Table(title=scores.title, caption=scores.note)
     table.add_column("features")
-    for column in (f"kNN (k = {scores.k})", "linear probe", "5 labels a class"):
-        table.add_column(column, justify="right")
+    for heading in scores.measures.values():
+        table.add_column(heading, justify="right")
     for name, row in scores.rows.items():
-        few = "" if row.five_labels is None else f"{row.five_labels:.3f}"
-        table.add_row(name, f"{row.knn:.3f}", f"{row.linear:.3f}", few)
-    table.caption = f"always the commonest class: {scores.chance:.3f}"
+        table.add_row(name, *(f"{row[key]:.3f}" if key in row else "" for key in scores.measures))
     console.print(table)
 
 
@@ -92,11 +92,15 @@ def show_sweep(console: Console, trials: list[Trial]) -> None:
     """One line a training."""
     table = Table(title="temperatures")
     table.add_column("run")
-    for column in ("kNN", "linear probe", "alignment", "uniformity", "push of the hardest 1 %"):
+    judged = list(dict.fromkeys(measure for one in trials for measure in one.scores))
+    for column in (*judged, "alignment", "uniformity", "tolerance", "push of the hardest 1 %"):
         table.add_column(column, justify="right")
     for one in trials:
-        scores = ["" if x is None else f"{x:.3f}" for x in (one.knn, one.linear)]
-        space = [f"{one.alignment:.3f}", f"{one.uniformity:.2f}", f"{one.hardest_1:.0%}"]
+        scores = [
+            f"{one.scores[measure]:.3f}" if measure in one.scores else "" for measure in judged
+        ]
+        alike = "" if one.tolerance is None else f"{one.tolerance:.3f}"
+        space = [f"{one.alignment:.3f}", f"{one.uniformity:.2f}", alike, f"{one.hardest_1:.0%}"]
         table.add_row(one.name, *scores, *space)
     console.print(table)
 
@@ -116,13 +120,13 @@ def show_end(console: Console, run: Run, outcome: Outcome, next_commands: list[s
         console.print(f"  {line}", markup=False)
 
 
-def next_steps(run: Run, path: str | None) -> list[str]:
+def next_steps(run: Run, experiment: Experiment, path: str | None) -> list[str]:
     """Commands that make sense after a training."""
-    folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "FOLDER"
+    folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "PATH"
     vectors = shlex.quote(str(Path(run.folder) / "vectors.parquet"))
     return [
         f"nearfar embed {folder} {data} --out {vectors}",
-        f"nearfar search {folder} QUERY.jpg --gallery {data}",
+        f"nearfar search {folder} {experiment.model.reader.example} --gallery {data}",
         f"nearfar evaluate {folder} {data}",
     ]
 

@@ -1,54 +1,46 @@
-"""Judge an encoder on labelled pictures: nearfar evaluate RUN PATH"""
+"""Judge an encoder on labelled data: nearfar evaluate RUN PATH"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def evaluate(run: str, path: str, test: str | None = None, json: bool = False) -> int:
-    """Print kNN and linear-probe accuracy with the untrained encoder and raw pixels beside.
+def evaluate(run: str, path: str | None = None, test: str | None = None, json: bool = False) -> int:
+    """Print how well the embedding does beside the untrained encoder and features without training.
 
     Args:
         run: A run folder.
-        path: Folder whose sub-folders are the labels.
-        test: Another such folder to test on; by default a fifth of the first is held out.
+        path: Labelled data, such as a folder whose sub-folders are the labels; by default what the
+            recipe judges by.
+        test: More of it to test on; by default a part of the first is held out.
         json: Print the figures as JSON.
     """
     from nearfar.cli import _show as show
-    from nearfar.cli._gather import readable
+    from nearfar.cli._judge import judge
+    from nearfar.cli._rebuild import experiment_of
     from nearfar.errors import NearfarError
-    from nearfar.evaluate import evaluate as judge
-    from nearfar.experiment import Probe, held_out
     from nearfar.model import load
     from nearfar.train import Run
 
     model, untrained_weights = load(run), Run(run).untrained
     untrained = load(run, weights=untrained_weights) if untrained_weights.is_file() else None
     console = show.out(json)
-    gallery = readable(model, path)
-    show.show_skipped(console, gallery.skipped)
-    if test is None:
-        probe = held_out(gallery.pixels, gallery.labels)
-        if probe is None:
-            raise NearfarError(
-                f"path={path!r} has no labels to test with; wanted two or more sub-folders of "
-                "five pictures or more, or a second labelled folder: --test FOLDER."
-            )
+    if path is None:
+        if test is not None:
+            raise NearfarError(f"test={test!r} without a path to learn from: name both.")
+        probe = experiment_of(Run(run)).probe
     else:
-        queries = readable(model, test)
-        show.show_skipped(console, queries.skipped)
-        if gallery.labels is None or queries.labels is None:
-            bad = path if gallery.labels is None else test
-            raise NearfarError(
-                f"{bad!r} has no labels; wanted two or more sub-folders of pictures."
-            )
-        probe = Probe(
-            gallery=gallery.pixels,
-            gallery_labels=gallery.labels,
-            queries=queries.pixels,
-            query_labels=queries.labels,
+        found = model.reader.find(path)
+        more = None if test is None else model.reader.find(test)
+        for inputs in (found, more):
+            show.show_skipped(console, inputs.skipped if inputs else {})
+        probe = model.reader.probe(found, more)
+    if probe is None:
+        raise NearfarError(
+            f"{path or run!r} has no labels to test with; wanted labelled data, such as two or "
+            "more sub-folders of five items or more, or two labelled paths: PATH --test PATH."
         )
-    scores = judge(model, untrained, probe, progress=True)
+    scores = judge(model, untrained, probe)
     if json:
         show.print_json(scores.as_json())
     else:
@@ -60,4 +52,8 @@ def command(words: Sequence[str]) -> int:
     """``nearfar evaluate``."""
     from nearfar.cli._parse import call
 
-    return call(evaluate, "nearfar evaluate", words)
+    run, *rest = words or [""]
+    if rest and not rest[0].startswith("-"):
+        # The path may be left out, so the parser takes it for a flag.
+        rest.insert(0, "--path")
+    return call(evaluate, "nearfar evaluate", [run, *rest] if words else [])

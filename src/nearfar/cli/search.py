@@ -1,4 +1,4 @@
-"""Find the nearest pictures: nearfar search RUN QUERY.jpg"""
+"""Find what lies nearest: nearfar search RUN QUERY"""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Sequence
 def search(
     run: str, query: str, gallery: str | None = None, k: int = 10, json: bool = False
 ) -> int:
-    """Print the pictures that lie nearest to a query.
+    """Print the items that lie nearest to a query.
 
     Args:
         run: A run folder.
-        query: A picture.
-        gallery: Folder to search; by default the one that the run learned from.
+        query: An input, as the model reads it: a picture, a read, the name of a node, ...
+        gallery: Where to search; by default what the run learned from.
         k: How many to print.
         json: Print them as JSON.
     """
     from nearfar.cli import _show as show
-    from nearfar.cli._gather import readable
     from nearfar.embed import nearest
     from nearfar.errors import NearfarError
     from nearfar.model import load
@@ -29,10 +28,10 @@ def search(
     model = load(run)
     where = gallery or Run(run).settings().get("path")
     if where is None:
-        raise NearfarError("This run learned from no folder; name one with --gallery FOLDER.")
-    vector = model.embed([query])
-    found = readable(model, where)
-    similarity, rows = nearest(model.embed(found.pixels, progress=True), vector, k)
+        raise NearfarError("This run learned from no path; name one with --gallery PATH.")
+    found = model.reader.find(where)
+    vector = model.embed([model.reader.one(query, found)])
+    similarity, rows = nearest(model.embed(found.items, progress=True), vector, k)
     hits = [
         {"name": found.names[row], "similarity": round(float(value), 4)}
         for value, row in zip(similarity[0], rows[0], strict=True)

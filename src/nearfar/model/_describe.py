@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any, Protocol, TypeVar
 
 from nearfar.errors import NearfarError
@@ -23,10 +24,17 @@ def describe(part: Describable) -> dict[str, Any]:
     Example:
         >>> from nearfar.encoders import ProjectionHead
         >>> describe(ProjectionHead(8, hidden=16, out=4))["class"]
-        'nearfar.encoders._heads:ProjectionHead'
+        'nearfar.encoders:ProjectionHead'
     """
     kind = type(part)
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "settings": part.settings}
+    return {"class": f"{_public_room(kind)}:{kind.__qualname__}", "settings": part.settings}
+
+
+def _public_room(kind: type) -> str:
+    """Where a class is exported, so that a saved model outlives a renamed private file."""
+    room, _, file = kind.__module__.rpartition(".")
+    public = file.startswith("_") and hasattr(sys.modules[room], kind.__name__)
+    return room if public else kind.__module__
 
 
 def rebuild(description: dict[str, Any], wanted: type[Part]) -> Part:

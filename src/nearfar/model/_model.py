@@ -55,20 +55,20 @@ class Model(nn.Module):
         """Width of an embedding."""
         return self.head.dim if self.embedding == "head" and self.head else self.encoder.dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the loss compares: (N, ...) encoder inputs to (N, D) projections."""
+    def forward(self, x: Any) -> Tensor:
+        """What the loss compares: N encoder inputs to (N, D) projections."""
         vectors: Tensor = self.encoder(x)
         return self.head(vectors) if self.head else vectors
 
     @torch.no_grad()
     def embed(
-        self, inputs: Sequence[Any], *, batch_size: int = 256, progress: bool = False
+        self, inputs: Sequence[Any], *, batch_size: int | None = None, progress: bool = False
     ) -> NDArray[np.float32]:
         """Embed inputs: paths or arrays, whatever the reader reads.
 
         Args:
             inputs: N inputs.
-            batch_size: Inputs in memory at a time.
+            batch_size: Inputs in memory at a time; by default the reader's own number.
             progress: Show a bar.
 
         Returns:
@@ -85,6 +85,7 @@ class Model(nn.Module):
         was_training = self.training
         self.eval()
         out = np.empty((len(inputs), self.dim), dtype=np.float32)
+        batch_size = batch_size or self.reader.batch_size
         starts = range(0, len(inputs), batch_size)
         for start in track(starts, "Embedding", transient=True, disable=not progress):
             batch = self.reader.read(inputs[start : start + batch_size]).to(device)

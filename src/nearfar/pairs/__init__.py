@@ -1,16 +1,18 @@
 """What belongs together: reading data, drawing pairs of views, and the order of batches."""
 
 from nearfar.pairs._folder import ImageFolder, find_images
+from nearfar.pairs._image_reader import ImageReader
 from nearfar.pairs._order import batch_rows, seeded
 from nearfar.pairs._pairs import Batch, Pairs
 from nearfar.pairs._picture_pairs import PicturePairs
-from nearfar.pairs._reader import ImageReader, Reader
+from nearfar.pairs._reader import Inputs, Reader
 from nearfar.pairs._views import crooked_views, simclr_views
 
 __all__ = [
     "Batch",
     "ImageFolder",
     "ImageReader",
+    "Inputs",
     "Pairs",
     "PicturePairs",
     "Reader",

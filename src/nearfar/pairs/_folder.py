@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._reader import ImageReader, quietly
+from nearfar.pairs._decode import quietly, read_picture
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 
@@ -55,7 +55,7 @@ class ImageFolder:
         pixels: (N, 3, S, S) uint8; S is ``size``, or more where the pictures have it.
         labels: Name of the first-level sub-folder of each, or None where there are no two of them.
         skipped: What could not be read, each with the reason.
-        reader: The `ImageReader` for ``size``.
+        size: In pixels, chosen where it was None.
 
     Raises:
         NearfarError: No folder, no pictures, or not one that can be read.
@@ -64,12 +64,12 @@ class ImageFolder:
     def __init__(self, path: str | Path, size: int | None = None, *, detail: int = 2) -> None:
         root, found = Path(path), find_images(path)
         side = _shorter_side(found)
-        self.reader = ImageReader(size or min(64, max(32, side // 8 * 8)))
-        stored = min(detail * self.reader.size, max(self.reader.size, side))
+        self.size = size or min(64, max(32, side // 8 * 8))
+        stored = min(detail * self.size, max(self.size, side))
         self.skipped: dict[str, str] = {}
         self.files: list[Path] = []
         pixels: list[Tensor] = []
-        for file, outcome in zip(found, _read(self.reader, found, stored), strict=True):
+        for file, outcome in zip(found, _read(found, stored), strict=True):
             if isinstance(outcome, NearfarError):
                 self.skipped[str(file.relative_to(root) if file != root else file)] = str(outcome)
             else:
@@ -107,10 +107,10 @@ def _shorter_side(files: Sequence[Path], sample: int = 200) -> int:
     return int(median(sides)) if sides else 32
 
 
-def _read(reader: ImageReader, files: Sequence[Path], side: int) -> list[Tensor | NearfarError]:
+def _read(files: Sequence[Path], side: int) -> list[Tensor | NearfarError]:
     def read(file: Path) -> Tensor | NearfarError:
         try:
-            return reader.read_one(file, side)
+            return read_picture(file, side)
         except NearfarError as error:
             return error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,17 +11,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Row i of ``query`` and row i of ``key`` are partners.
+    """Row i of ``query`` and row i of ``key`` are partners, as far as ``weight`` says no more.
 
     Attributes:
-        query: (N, ...) encoder inputs.
-        key: (N, ...) encoder inputs.
+        query: What the encoder takes for N queries: a (N, ...) tensor, a graph, ...
+        key: The same for their keys.
         ids: (N,) integers; rows with equal ids are never each other's negatives.
+        weight: (N, N) sparse weights of several positives (`info_nce`'s ``weight``), where row i
+            of ``key`` is not the only partner of query i.
     """
 
-    query: Tensor
-    key: Tensor
+    query: Any
+    key: Any
     ids: Tensor
+    weight: Tensor | None = None
+
+    @property
+    def relation(self) -> dict[str, Tensor]:
+        """Who belongs together, as the objective's keyword arguments."""
+        extra = {} if self.weight is None else {"weight": self.weight}
+        return {"ids": self.ids, **extra}
 
 
 class Pairs(Protocol):

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from nearfar.encoders import ProjectionHead, ResNet
-from nearfar.experiment import Experiment, Probe
+from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Model
 from nearfar.pairs import ImageReader, PicturePairs, crooked_views, seeded
+from nearfar.probes import Labelled
 
 
 def digits(
@@ -60,7 +61,7 @@ def digits(
         temperature=tau,
         inputs=list(seen[train]),
         labels=list(words[train]),
-        probe=Probe(
+        probe=Labelled(
             gallery=list(seen[train]),
             gallery_labels=list(words[train]),
             queries=list(seen[test]),

@@ -10,10 +10,11 @@ what the picture shows. No label is needed; sub-folder names serve for evaluatio
 from __future__ import annotations
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
-from nearfar.experiment import Experiment, held_out
+from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Embedding, Model
-from nearfar.pairs import ImageFolder, PicturePairs, simclr_views
+from nearfar.pairs import ImageFolder, ImageReader, PicturePairs, simclr_views
+from nearfar.probes import held_out
 
 
 def images(
@@ -47,7 +48,7 @@ def images(
         embedding: Embed with the encoder's vector, or with the projection head's.
     """
     folder = ImageFolder(path, size)
-    reader = folder.reader
+    reader = ImageReader(folder.size)
     network = choose_image_encoder(encoder, weights=weights)
     tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     views = simclr_views(reader.size, rotate=rotate, crop=crop, colour=colour)

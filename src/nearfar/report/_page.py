@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from nearfar.files import replace_text
 from nearfar.report import _anatomy, _figures, _words
+from nearfar.report._exhibits import exhibits, png
 from nearfar.report._game import look, neighbours
 from nearfar.report._snapshot import Snapshot
 from nearfar.train import Run
@@ -45,6 +44,12 @@ def write_report(run: Run) -> None:
         "fig-lengths": _anatomy.lengths(lines),
         "fig-map": _figures.space_map(snapshot.vectors, labels),
     }
+    extra = exhibits(run)
+    own = {
+        f"fig-own-{number}": section["figure"]
+        for number, section in enumerate(extra["sections"])
+        if section["figure"]
+    }
     judgement, good = _words.judgement(scores)
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = pages.get_template("page.html.jinja").render(
@@ -56,7 +61,11 @@ def write_report(run: Run) -> None:
         game=seen,
         margin=seen.margin,
         saturation=_words.saturation(lines),
-        figures={name: _script(json.loads(figure.to_json())) for name, figure in figures.items()},
+        figures={
+            **{name: _script(json.loads(figure.to_json())) for name, figure in figures.items()},
+            **{name: _script(figure) for name, figure in own.items()},
+        },
+        exhibits=extra,
         neighbours=neighbours(snapshot),
         names=[str(name) for name in snapshot.names],
         labels=labels,
@@ -80,16 +89,12 @@ def _sprite(pictures: NDArray[np.uint8]) -> str | None:
     """All thumbnails side by side in one PNG, as a data address."""
     if pictures.ndim != 4:
         return None
-    from PIL import Image
-
     side = pictures.shape[1]
     grid = np.zeros((-(-len(pictures) // _COLUMNS) * side, _COLUMNS * side, 3), np.uint8)
     for row, picture in enumerate(pictures):
         top, left = divmod(row, _COLUMNS)
         grid[top * side : (top + 1) * side, left * side : (left + 1) * side] = picture
-    buffer = io.BytesIO()
-    Image.fromarray(grid).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png(grid)
 
 
 def _script(value: Any) -> Markup:

@@ -26,13 +26,16 @@ def judgement(scores: dict[str, Any] | None) -> tuple[str, bool]:
             "the embedding is useful. Look at the neighbours below.",
             True,
         )
-    rows = scores["rows"]
+    rows, measures = scores["rows"], scores["measures"]
     learned = rows["learned"]
     beaten_by = [
-        f"{name} ({measure} {rows[name][measure]:.3f} against {learned[measure]:.3f})"
+        f"{name} ({measures[measure]} {rows[name][measure]:.3f} against {learned[measure]:.3f})"
         for name in rows
-        for measure in ("knn", "linear")
-        if name != "learned" and rows[name][measure] >= learned[measure]
+        for measure in measures
+        if name != "learned"
+        and measure in rows[name]
+        and measure in learned
+        and rows[name][measure] >= learned[measure]
     ]
     if beaten_by:
         return (
@@ -40,8 +43,13 @@ def judgement(scores: dict[str, Any] | None) -> tuple[str, bool]:
             "whether the views change only what does not matter.",
             False,
         )
-    others = " and ".join(f"{name} {rows[name]['knn']:.3f}" for name in rows if name != "learned")
-    return f"Nearest neighbours name {learned['knn']:.3f} of held-out items right ({others}).", True
+    first = next(measure for measure in measures if measure in learned)
+    others = " and ".join(
+        f"{name} {row[first]:.3f}"
+        for name, row in rows.items()
+        if name != "learned" and first in row
+    )
+    return f"{measures[first]}: {learned[first]:.3f} ({others}).", True
 
 
 def saturation(lines: list[dict[str, float]]) -> str:

@@ -137,7 +137,7 @@ class _Learner(nn.Module):
         self.model = experiment.model
         self.temperature = experiment.temperature
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any) -> torch.Tensor:
         out: torch.Tensor = self.model(x)
         return out
 
@@ -152,11 +152,11 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
     if train.batch_size is not None and train.batch_size > items:
         raise NearfarError(
             f"batch_size={train.batch_size} is larger than the data, which hold {items} items. "
-            f"Wanted at most {items}; leave it out for min(128, {items})."
+            f"Wanted at most {items}; leave it out for a number that fits."
         )
     if train.batch_size == 1:
         raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
-    batch_size = train.batch_size or min(128, items)
+    batch_size = train.batch_size or min(experiment.batch_size or 128, items)
     if train.bank is not None and train.bank < batch_size:
         raise NearfarError(
             f"bank={train.bank} is smaller than a batch, which holds {batch_size} items. Wanted "
@@ -190,7 +190,7 @@ def _cpu_flags() -> str:
 def _same_data(then: str, experiment: Experiment) -> None:
     if then != experiment.pairs.fingerprint:
         raise NearfarError(
-            "The data are not those that this run began with (pictures were added, removed or "
+            "The data are not those that this run began with (some were added, removed or "
             "changed). Bring them back to go on, name another folder with --out, or start over "
             "with --fresh."
         )

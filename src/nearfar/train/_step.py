@@ -66,21 +66,24 @@ class Step:
         if self.memory is not None:
             self.memory.encoder.update(self._experiment.model)
         if self._cache is not None:
-            loss = self._cache(batch.query, batch.key, ids=batch.ids)
+            loss = self._cache(batch.query, batch.key, **batch.relation)
         else:
             query, key = self._learner(batch.query), self._key_encoder(batch.key)
-            loss = self._ask(query, key, ids=batch.ids)
+            loss = self._ask(query, key, **batch.relation)
             self._backward(loss)
         query, key = self._seen
         if self.memory is not None:
             self.memory.bank.enqueue(key, batch.ids)
         return Seen(loss.detach(), query, key)
 
-    def _ask(self, query: Tensor, key: Tensor, *, ids: Tensor) -> Tensor:
+    def _ask(
+        self, query: Tensor, key: Tensor, *, ids: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
         self._seen = (query.detach(), key.detach())
         objective = self._experiment.objective
         if self.memory is None:
-            return objective(query, key, ids=ids)
+            several = {} if weight is None else {"weight": weight}
+            return objective(query, key, ids=ids, **several)
         return info_nce(
             query,
             key,
@@ -88,6 +91,7 @@ class Step:
             self._experiment.temperature,
             in_batch=True,
             ids=ids,
+            weight=weight,
             negative_ids=self.memory.bank.ids,
             decoupled=getattr(objective, "decoupled", False),
         )
