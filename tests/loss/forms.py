@@ -91,6 +91,7 @@ FORMS: dict[str, Form] = {
     ),
     "weights": one_way(weight=weight),
     "sparse weights": one_way(weight=lambda q: weight(q).to_sparse(), ids=ids),
+    "weights, in": one_way(weight=lambda q: weight(q).to_sparse(), form="in"),
 }
 # Options that numbers are not promised for one by one.
 MORE: dict[str, Form] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ def by_hand(
     mask: Tensor | None,
     bias: Tensor | None,
     decoupled: bool,
+    form: str,
 ) -> Tensor:
     """Features as given: normalize=False."""
     losses = []
@@ -50,7 +52,11 @@ def by_hand(
             push += math.exp(s[j]) if stands else 0.0
         if extra is not None:
             push += sum(math.exp(float(q[i] @ e) / TAU) for e in extra[i])
-        losses.append(math.log(push) - sum(a * b for a, b in zip(w, s, strict=True)))
+        if form == "in":
+            pull = math.log(sum(a * math.exp(b) for a, b in zip(w, s, strict=True)))
+        else:
+            pull = sum(a * b for a, b in zip(w, s, strict=True))
+        losses.append(math.log(push) - pull)
     return torch.tensor(losses, dtype=torch.float64)
 
 
@@ -67,17 +73,21 @@ def options(ids: bool, weight: bool, mask: bool, bias: bool) -> dict[str, Tensor
     }
 
 
+@pytest.mark.parametrize("form", ["out", "in"])
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("negatives", [None, "unpaired", "paired"])
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_every_combination(
-    flags: tuple[bool, bool, bool, bool], negatives: str | None, decoupled: bool
+    flags: tuple[bool, bool, bool, bool],
+    negatives: str | None,
+    decoupled: bool,
+    form: Literal["out", "in"],
 ) -> None:
     q, k, given = rows(N, D), rows(N, D, seed=1), options(*flags)
     extra = {None: None, "unpaired": rows(4, D, seed=2), "paired": rows(N, 4, D, seed=2)}[negatives]
     each = None if extra is None else list(extra.expand(N, 4, D))
     for in_batch in (True,) if extra is None else (True, False):
-        wanted = by_hand(q, k, each, in_batch, decoupled=decoupled, **given)
+        wanted = by_hand(q, k, each, in_batch, decoupled=decoupled, form=form, **given)
         got = info_nce(
             q,
             k,
@@ -87,20 +97,22 @@ def test_every_combination(
             negatives or "unpaired",  # type: ignore[arg-type]
             in_batch=in_batch,
             decoupled=decoupled,
+            form=form,
             normalize=False,
             **given,
         )
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", ["out", "in"])
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_symmetric_is_both_calls_with_the_roles_exchanged(
-    flags: tuple[bool, bool, bool, bool], decoupled: bool
+    flags: tuple[bool, bool, bool, bool], decoupled: bool, form: Literal["out", "in"]
 ) -> None:
     q, k, given = rows(N, D), rows(N, D, seed=1), options(*flags)
     turned = {name: x.T if x is not None and x.ndim == 2 else x for name, x in given.items()}
-    there = info_nce(q, k, None, TAU, "none", decoupled=decoupled, **given)
-    back = info_nce(k, q, None, TAU, "none", decoupled=decoupled, **turned)
-    got = info_nce(q, k, None, TAU, "none", symmetric=True, decoupled=decoupled, **given)
+    there = info_nce(q, k, None, TAU, "none", decoupled=decoupled, form=form, **given)
+    back = info_nce(k, q, None, TAU, "none", decoupled=decoupled, form=form, **turned)
+    got = info_nce(q, k, None, TAU, "none", symmetric=True, decoupled=decoupled, form=form, **given)
     torch.testing.assert_close(got, (there + back) / 2, rtol=1e-12, atol=1e-12)

@@ -17,7 +17,7 @@ from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, inverse, scale_of
-from nearfar.loss._weights import weighted
+from nearfar.loss._weights import Form, weighted
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Crowd, Game
@@ -39,6 +39,7 @@ def info_nce(
     ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
     weight: Tensor | None = None,
+    form: Form = "out",
     mask: Tensor | None = None,
     bias: Tensor | None = None,
     similarity_margin: float | None = None,
@@ -72,6 +73,10 @@ def info_nce(
         weight: (N, N_all) weights >= 0 of in-batch keys as soft positives instead of the diagonal,
             a tensor or a torch sparse tensor; rows (for the way back of ``symmetric``, columns) are
             scaled to sum to one. All keys stay candidates, so a row may be positive everywhere.
+        form: With ``weight``: ``out`` pulls towards the weighted mean of the positives (Khosla et
+            al. 2020, arXiv 2004.11362, equation 2), ``in`` towards whichever is nearest, the sum
+            over positives inside the logarithm (its equation 3; Miech et al. 2020, arXiv
+            1912.06430, equation 1: MIL-NCE).
         mask: (N, N_all) bool, True where the in-batch key j may stand in the crowd of query i. A
             positive stays, whatever the mask says.
         bias: (N, N_all) added to the in-batch logits, after the division by the temperature, in
@@ -111,6 +116,7 @@ def info_nce(
     """
     check.one_of("reduction", reduction, ("none", "sum", "mean"))
     check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
+    check.one_of("form", form, ("out", "in"))
     check_engine(group, backend, products)
     check.matrix("query", query)
     check.matrix("positive_key", positive_key, query, "query")
@@ -171,7 +177,14 @@ def info_nce(
     check.several(shard.total > 0 and others > 0)
     if weight is not None:
         each = weighted(
-            game, weight, shard, explicit, backend, in_batch=in_batch, decoupled=decoupled
+            game,
+            weight,
+            shard,
+            explicit,
+            backend,
+            in_batch=in_batch,
+            decoupled=decoupled,
+            form=form,
         )
         loss = shard.reduce(each, reduction)
     else:

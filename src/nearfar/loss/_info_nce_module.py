@@ -11,6 +11,7 @@ from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import NegativeMode, Reduction, info_nce
 from nearfar.loss._ranks import Group
 from nearfar.loss._temperature import Temperature, as_temperature
+from nearfar.loss._weights import Form
 from nearfar.loss.push import Backend
 
 
@@ -36,6 +37,7 @@ class InfoNCE(Loss):
         *,
         symmetric: bool = False,
         in_batch: bool | None = None,
+        form: Form = "out",
         similarity_margin: float | None = None,
         margin: float = 0.0,
         hardness: float = 0.0,
@@ -49,12 +51,14 @@ class InfoNCE(Loss):
         super().__init__(group=group, backend=backend, products=products)
         check.one_of("reduction", reduction, ("none", "sum", "mean"))
         check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
+        check.one_of("form", form, ("out", "in"))
         self.temperature = as_temperature(temperature)
         self.options: dict[str, Any] = {
             "reduction": reduction,
             "negative_mode": negative_mode,
             "symmetric": symmetric,
             "in_batch": in_batch,
+            "form": form,
             "similarity_margin": similarity_margin,
             "margin": margin,
             "hardness": hardness,

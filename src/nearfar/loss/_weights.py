@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, gradients
 
+# The mean over positives outside the logarithm, or inside it.
+Form = Literal["out", "in"]
+
 
 def weighted(
     game: Game,
@@ -26,6 +29,7 @@ def weighted(
     *,
     in_batch: bool,
     decoupled: bool,
+    form: Form,
 ) -> Tensor:
     """Push away from the crowd, pull towards the weighted mean of the positives, (N,).
 
@@ -38,12 +42,15 @@ def weighted(
         backend: Who computes.
         in_batch: Keys that are no positives are negatives.
         decoupled: Positives leave the denominator.
+        form: ``out``: the mean of their logits; ``in``: the logarithm of their mean exponential.
     """
+    if form == "in":
+        weight = weight.to_sparse_coo()  # type: ignore[no-untyped-call]
     weights = Weights(weight, game.query.dtype)
     extra = None if explicit is None else explicit.push(game, backend)
 
     def side(game: Game, weights: Weights) -> Tensor:
-        return _side(game, weights, shard, extra, backend, in_batch, decoupled)
+        return _side(game, weights, shard, extra, backend, in_batch, decoupled, form)
 
     loss = side(replace(game, both=False), weights)
     if not game.both:
@@ -60,11 +67,15 @@ def _side(
     backend: Backend,
     in_batch: bool,
     decoupled: bool,
+    form: Form,
 ) -> Tensor:
     crowd, keys = game.crowd, shard.gather(game.keys)
-    pull = weights.pull(game.query, keys) * game.scale
-    if crowd.bias is not None:
-        pull = pull + weights.mean(crowd.bias)
+    if form == "in":
+        pull = weights.loudest(game, keys, weigh=True)
+    else:
+        pull = weights.pull(game.query, keys) * game.scale
+        if crowd.bias is not None:
+            pull = pull + weights.mean(crowd.bias)
     everybody = in_batch and not decoupled and crowd.row_id is None and crowd.mask is None
     if everybody or not weights.sparse:
         if not everybody:
@@ -143,8 +154,8 @@ class Weights:
         allowed = torch.ones_like(positive) if out is None else ~out
         return allowed & ~positive if decoupled else allowed | positive
 
-    def loudest(self, game: Game, key: Tensor) -> Tensor:
-        """Logsumexp over each row's positives of a sparse matrix, (N,)."""
+    def loudest(self, game: Game, key: Tensor, *, weigh: bool = False) -> Tensor:
+        """Logsumexp over each row's positives of a sparse matrix, weighed by w_ij or not, (N,)."""
         row, column = self.pairs
         with exact(key):
             if check.traced():
@@ -154,6 +165,8 @@ class Weights:
         scores = dots * game.scale
         if game.crowd.bias is not None:
             scores = scores + game.crowd.bias[row, column]
+        if weigh:
+            scores = scores + self.matrix.values().log()
         top = torch.full_like(game.query[:, 0], -torch.inf)
         top = top.scatter_reduce(0, row, scores.detach(), "amax")
         sums = torch.zeros_like(top).index_add(0, row, (scores - top[row]).exp())
