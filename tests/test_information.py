@@ -371,3 +371,9 @@ def test_command_says_what_is_wrong(
     ):
         assert main(["mi", files[0], second]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_what_is_known_exactly_is_found_even_where_a_row_is_at_the_origin() -> None:
+    x = torch.randn(400, 1, generator=torch.Generator().manual_seed(4))
+    # The median of the training rows becomes zero, whose logarithm no network has seen.
+    assert mutual_information(x, x, seed=4).nats > 3

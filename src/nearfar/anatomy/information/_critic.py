@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from nearfar.anatomy.information._copula import GaussianCritic
 
 _WIDE, _NARROW, _FEATURES = 32, 16, 64
+# Added to a mean square, about 1, before its logarithm: a row near the origin is nothing special.
+_FLOOR = 1e-2
 
 
 class Concat(nn.Module):
@@ -52,8 +54,8 @@ class Residual(nn.Module):
 
 def with_length(rows: Tensor) -> Tensor:
     """Two columns more, which tails and twists have in common: log length, squared length."""
-    squared = rows.square().sum(1, keepdim=True)
-    return torch.cat([rows, squared.clamp_min(1e-12).log() / 2, squared / rows.shape[1] - 1], 1)
+    mean = rows.square().mean(1, keepdim=True)
+    return torch.cat([rows, (mean + _FLOOR).log() / 2, mean - 1], 1)
 
 
 def _side(dim: int) -> nn.Sequential:
