@@ -179,6 +179,11 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: Capture) -> None:
     flags = ["--out", str(tmp_path / "run"), "--steps", "2", "--batch_size", "8", "--json"]
     assert main(["train", str(mine), *flags]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["step"] == 2
+    # The run remembers which file it was, so that its experiment can be made again.
+    assert main(["audit", str(tmp_path / "run"), "--devices", "4"]) == 0
+    assert main(["train", "--help"]) == 0
+    config = str(tmp_path / "run" / "config.yaml")
+    assert main(["train", str(mine), "--config", config]) == 0
 
 
 @pytest.mark.parametrize("weights", [True, False])

@@ -59,6 +59,7 @@ def test_a_sweep_trains_compares_and_goes_on(shapes: Path, tmp_path: Path, capsy
         (["images", "x", "--temperature=0.1,warm"], "wanted numbers with commas"),
         (["images", "x", "--temperature", "0,1"], "wanted two or more positive numbers"),
         (["imges"], "Did you mean 'images'"),
+        (["digits", "--devices", "2"], "a sweep trains on one device"),
     ],
 )
 def test_words_that_make_no_sweep(words: list[str], message: str, capsys: Capture) -> None:

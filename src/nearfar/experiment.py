@@ -86,6 +86,8 @@ class Train:
         out: The run's folder; the same folder again resumes.
         steps: Optimiser steps; the recipe knows a good number.
         batch_size: Items a step; the recipe knows a good number.
+        devices: Processes that share a batch, each on a device of its own (on the CPU, a part of
+            its cores); batch norms see all of the batch.
         lr: Highest learning rate.
         weight_decay: On weight matrices only, not on biases and norms.
         optimizer: adamw, sgd (momentum 0.9) or lars (for batches of thousands).
@@ -106,6 +108,7 @@ class Train:
     out: str | None = None
     steps: int | None = None
     batch_size: int | None = None
+    devices: int = 1
     lr: float = 1.5e-3
     weight_decay: float = 1e-4
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -121,7 +124,7 @@ class Train:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "bank"):
+        for name in ("steps", "batch_size", "devices", "bank"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise NearfarError(f"{name}={value}: wanted a positive whole number.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from io import StringIO
 from typing import Any
 
 from nearfar.cli import _show as show
@@ -14,7 +16,7 @@ from nearfar.model import load
 from nearfar.probes import Scores
 from nearfar.recipes import Recipe, build
 from nearfar.report import Snapshot, keep_exhibits, take_snapshot, write_report
-from nearfar.train import Run, device, fit, plan, precision
+from nearfar.train import Run, SharedError, device, disband, fit, leads, plan, precision
 
 
 @dataclass(frozen=True)
@@ -34,27 +36,36 @@ class Session:
     as_json: bool = False
 
     def run(self) -> int:
-        """Train, or go on; then save the model, judge it and write the report."""
+        """Train, or go on; then save the model, judge it and write the report.
+
+        On several devices this runs in each of their processes, and the first one alone begins the
+        run, speaks and does what comes after the training.
+        """
+        leading = leads(self.train)
         console = show.out(self.as_json)
         run = Run(self.train.out or f"runs/{self.recipe.name}")
-        every = {"recipe": self.recipe.name, **self.settings, **asdict(self.train)}
-        experiment = build(self.recipe, self.settings, self.train.seed)
+        every = {"recipe": self.recipe.reference, **self.settings, **asdict(self.train)}
+        with nullcontext() if leading else redirect_stdout(StringIO()):
+            experiment = build(self.recipe, self.settings, self.train.seed)
         batch, steps = plan(experiment, self.train)
+        if not leading:
+            return self._help(experiment, run)
         run.begin(every, fresh=self.train.fresh)
         show.show_start(
             console,
             experiment,
             batch,
             steps,
-            device(self.train),
+            self._where(),
             precision(self.train),
             self.train.bank,
         )
         if experiment.skipped:
             replace_text(run.folder / "skipped.txt", "\n".join(experiment.skipped.values()) + "\n")
         outcome = fit(experiment, self.train, run, console)
+        disband()
         experiment.model.cpu().eval()
-        experiment.model.save(run.model, recipe=self.recipe.name, settings=self.settings)
+        experiment.model.save(run.model, recipe=self.recipe.reference, settings=self.settings)
         scores = self._judge(experiment, run) if outcome.finished else None
         steps_next = show.next_steps(run, experiment, self.settings.get("path"))
         take_snapshot(experiment, run, self.train, steps_next)
@@ -75,6 +86,19 @@ class Session:
                 }
             )
         return 0 if outcome.finished else 130
+
+    def _help(self, experiment: Experiment, run: Run) -> int:
+        """Share the batch in a process that is not the first; how it ended, the first one says.
+
+        The launcher takes any other status than 0 for a crash, and kills the first process.
+        """
+        with suppress(SharedError):
+            fit(experiment, self.train, run)
+        return 0
+
+    def _where(self) -> str:
+        kind = device(self.train)
+        return kind if self.train.devices == 1 else f"{self.train.devices} x {kind}"
 
     def _judge(self, experiment: Experiment, run: Run) -> Scores | None:
         if experiment.probe is None:

@@ -89,15 +89,21 @@ def _table(found: Audit) -> Table:
 
 def _note(train: Train, batch_size: int) -> str:
     """What the run's own batch norms saw."""
-    chunk = train.cache_chunk
-    if chunk is not None and chunk < batch_size:
+    # On several devices they are synchronised, and see the chunks of all of them at once.
+    chunk = batch_size if train.cache_chunk is None else train.cache_chunk * train.devices
+    if chunk < batch_size:
         return (
             f"This run encoded {chunk} pairs at a time, and to a batch norm a chunk is a device: "
             f"--devices {-(-batch_size // chunk)} --per-device {chunk} audits the run itself."
         )
+    trained = (
+        "one device, whose batch norms"
+        if train.devices == 1
+        else f"{train.devices} devices, whose synchronised batch norms"
+    )
     return (
-        "This run was trained on one device, whose batch norms saw all of the batch: nothing "
-        "leaked there. The audit is of the same model on several."
+        f"This run was trained on {trained} saw all of the batch: nothing leaked there. The audit "
+        "is of the same model on several with statistics of their own."
     )
 
 

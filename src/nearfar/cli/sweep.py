@@ -35,6 +35,7 @@ def _sweep(
     from nearfar.cli import _show as show
     from nearfar.cli._parse import parser
     from nearfar.cli._session import Session
+    from nearfar.errors import NearfarError
     from nearfar.experiment import Train
     from nearfar.report import Trial, write_sweep
     from nearfar.train import Run
@@ -45,6 +46,12 @@ def _sweep(
     _check(recipe, list(names), schedules=schedules)
     settings = {name: values[name] for name in names}
     train = Train(**{field.name: values[field.name] for field in fields(Train)})
+    if train.devices > 1:
+        # The processes that help leave after the first training.
+        raise NearfarError(
+            f"devices={train.devices}: a sweep trains on one device. Wanted --devices 1, or "
+            f"`nearfar train {recipe.name}` once for each temperature."
+        )
     folder = train.out or f"runs/sweep-{recipe.name}"
     trials = []
     for label, changed in _variants(temperatures, schedules=schedules):

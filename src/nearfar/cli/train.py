@@ -29,7 +29,8 @@ def _train(recipe: Recipe, words: Sequence[str]) -> int:
     parse = parser(f"nearfar train {recipe.name}", function, Train)
     parse.add_argument("--json", action="store_true", help="Print the figures as JSON.")
     parse.add_argument("--config", action="config", help="Settings from a run's config.yaml.")
-    parse.add_argument("--recipe", default=recipe.name, choices=[recipe.name], help=SUPPRESS)
+    known = recipe.reference
+    parse.add_argument("--recipe", default=known, choices=[known], help=SUPPRESS)
     values = parse.read(words)
     settings = {name: values[name] for name in inspect.signature(function).parameters}
     train = Train(**{field.name: values[field.name] for field in fields(Train)})

@@ -47,6 +47,8 @@ def batch_rows(items: int, batch_size: int, seed: int, step: int) -> Tensor:
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
     """Seed torch from these numbers inside the block; restore its random state afterwards."""
-    with torch.random.fork_rng():
+    # Of several GPUs, the one in use.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
         torch.manual_seed(mix(*numbers))
         yield

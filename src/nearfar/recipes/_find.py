@@ -30,6 +30,12 @@ class Recipe:
     file: Path
 
     @property
+    def reference(self) -> str:
+        """What finds it again: its name, or its file where no name leads there."""
+        known = recipes().get(self.name)
+        return self.name if known is not None and known.file == self.file else str(self.file)
+
+    @property
     def summary(self) -> str:
         """The first line of the file's docstring."""
         text = ast.get_docstring(ast.parse(self.file.read_text(encoding="utf-8"))) or ""

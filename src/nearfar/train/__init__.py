@@ -1,7 +1,20 @@
 """The one loop: draw pairs, encode, loss, update, watch."""
 
-from nearfar.train._loop import Outcome, device, fit, plan, precision
+from nearfar.train._loop import device, fit, leads
+from nearfar.train._plan import Outcome, plan, precision
 from nearfar.train._run import Run
+from nearfar.train._together import SharedError, disband
 from nearfar.train._watch import Watcher
 
-__all__ = ["Outcome", "Run", "Watcher", "device", "fit", "plan", "precision"]
+__all__ = [
+    "Outcome",
+    "Run",
+    "SharedError",
+    "Watcher",
+    "device",
+    "disband",
+    "fit",
+    "leads",
+    "plan",
+    "precision",
+]

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.io import TorchCheckpointIO
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
-from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nearfar.anatomy import contrastive_stats
+from nearfar.encoders import synchronised
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
+from nearfar.loss import gather
 from nearfar.pairs import batch_rows, seeded
 from nearfar.train._optimiser import learning_rate, optimiser
+from nearfar.train._plan import Outcome, plan, precision
 from nearfar.train._run import Run
-from nearfar.train._step import Step
+from nearfar.train._step import Learner, Step
 from nearfar.train._stop import StopSignal
+from nearfar.train._together import SharedError, anywhere, finite, nobody_missing
 from nearfar.train._watch import Watcher
 
 LOOK_EVERY = 20
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a session of training ended.
-
-    Attributes:
-        step: Steps done in all.
-        steps: Steps wanted.
-        resumed: The step that this session began from.
-    """
-
-    step: int
-    steps: int
-    resumed: int
-
-    @property
-    def finished(self) -> bool:
-        """All steps are done."""
-        return self.step == self.steps
+# It would announce every process.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def fit(experiment: Experiment, train: Train, run: Run, console: Console | None = None) -> Outcome:
@@ -51,6 +43,12 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     The batch of a step, its random views and its dropout follow from (seed, step) alone, so a run
     that was killed at any moment ends, on the CPU, in the same weights bit for bit.
+
+    On several devices each process holds a part of the batch, whose views and dropout follow from
+    (seed, step, rank). The loss, its gradients and all batch norms are those of the whole batch.
+    The first process starts the others, with its own command line, unless torchrun has done so;
+    all of them call this function, and the first alone writes. They stay together afterwards, until
+    `disband`.
 
     Args:
         experiment: What is learned. Its modules are trained in place.
@@ -60,15 +58,17 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     Raises:
         NearfarError: The batch is larger than the data, the data are not those of the checkpoint,
-            or a checkpoint could not be written (the last good one stays).
+            there are not as many devices, or a checkpoint could not be written (the last good one
+            stays).
     """
     batch_size, steps = plan(experiment, train)
-    fabric = Fabric(
-        accelerator=train.accelerator,
-        devices=1,
-        precision=precision(train),  # type: ignore[arg-type]
-    )
-    learner = _Learner(experiment)
+    checkpoints = _Checkpoints()
+    fabric = _fabric(train, checkpoints)
+    fabric.launch()
+    leading, several = fabric.is_global_zero, fabric.world_size > 1
+    learner = fabric.to_device(Learner(experiment))
+    if several:
+        synchronised(learner)
     optimizer = optimiser([learner], train)
     state: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "step": 0, "data": ""}
     learner, optimizer = fabric.setup(learner, optimizer)
@@ -76,52 +76,66 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     play = Step(experiment, train, learner, backward=fabric.backward, autocast=fabric.autocast)
     if play.memory is not None:
         state["memory"] = fabric.to_device(play.memory)
-    if run.checkpoint.is_file():
+    if fabric.broadcast(run.checkpoint.is_file()):
         fabric.load(run.checkpoint, state)
-        _same_data(state["data"], experiment)
     else:
-        experiment.model.save_weights(run.untrained)
-    state["data"] = experiment.pairs.fingerprint
+        state["data"] = fabric.broadcast(experiment.pairs.fingerprint)
+        if leading:
+            experiment.model.save_weights(run.untrained)
+    if anywhere(state["data"] != experiment.pairs.fingerprint, fabric.device):
+        raise SharedError(
+            "The data are not those that this run began with (some were added, removed or "
+            "changed). Bring them back to go on, name another folder with --out, or start over "
+            "with --fresh."
+        )
     begin = step = int(state["step"])
 
     def checkpoint() -> None:
         state["step"] = step
-        _save(fabric, state, run.checkpoint, step)
+        fabric.save(run.checkpoint, state)
+        problem = fabric.broadcast(checkpoints.problem)
+        if problem:
+            raise SharedError(problem)
 
     saved = time.perf_counter()
     learner.train()
-    with (
-        StopSignal() as stop,
-        Watcher(
+    watcher = None
+    if leading:
+        watcher = Watcher(
             run,
             step=begin,
             steps=steps,
             batch_size=batch_size,
             console=console or Console(stderr=True),
-        ) as watcher,
-    ):
-        while step < steps and not stop.asked:
+        )
+    with nobody_missing(), StopSignal() as stop, watcher or nullcontext():
+        while step < steps and not anywhere(stop.asked, fabric.device):
             rate = learning_rate(train, step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             experiment.temperature.advance(step / steps)
-            with seeded(train.seed, step):
+            with seeded(train.seed, step, *([fabric.global_rank] if several else [])):
                 rows = batch_rows(len(experiment.pairs), batch_size, train.seed, step)
-                batch = experiment.pairs.draw(rows, fabric.device)
+                own = rows.tensor_split(fabric.world_size)[fabric.global_rank]
+                batch = experiment.pairs.draw(own, fabric.device)
                 optimizer.zero_grad()
                 seen = play(batch)
             if train.clip:
                 fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
             optimizer.step()
             step += 1
-            watcher.advance(step)
+            if watcher is not None:
+                watcher.advance(step)
             if step % LOOK_EVERY == 0 or step in (1, steps):
-                tau = experiment.temperature().item()
-                stats = contrastive_stats(seen.query, seen.key, tau)
-                loss = seen.loss.item()
-                _finite(loss, step)
-                watcher.show(step, {"loss": loss, "temperature": tau, "lr": rate, **asdict(stats)})
-            if time.perf_counter() - saved > train.checkpoint_seconds:
+                loss, tau = seen.loss.item(), experiment.temperature().item()
+                query, key = gather(seen.query), gather(seen.key)
+                finite(loss, step)
+                if watcher is not None:
+                    stats = asdict(contrastive_stats(query, key, tau))
+                    values = {"loss": loss, "temperature": tau, "lr": rate, **stats}
+                    watcher.show(step, values)
+            due = time.perf_counter() - saved > train.checkpoint_seconds
+            if anywhere(due, fabric.device):
                 checkpoint()
                 saved = time.perf_counter()
         if step > begin:
@@ -129,92 +143,82 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     return Outcome(step=step, steps=steps, resumed=begin)
 
 
-class _Learner(nn.Module):
-    """All that has parameters, as the one module that Fabric wraps."""
+class _Checkpoints(TorchCheckpointIO):
+    """Whole or absent. A failure is kept, not raised: the other processes wait to hear of it.
 
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__()
-        self.model = experiment.model
-        self.temperature = experiment.temperature
-
-    def forward(self, x: Any) -> torch.Tensor:
-        out: torch.Tensor = self.model(x)
-        return out
-
-
-def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
-    """The batch size and the number of steps, defaults filled in.
-
-    Raises:
-        NearfarError: The batch is larger than the data, or than the bank.
+    Attributes:
+        problem: Why the last one could not be written; empty where it was.
     """
-    items = len(experiment.pairs)
-    if train.batch_size is not None and train.batch_size > items:
-        raise NearfarError(
-            f"batch_size={train.batch_size} is larger than the data, which hold {items} items. "
-            f"Wanted at most {items}; leave it out for a number that fits."
-        )
-    if train.batch_size == 1:
-        raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
-    batch_size = train.batch_size or min(experiment.batch_size or 128, items)
-    if train.bank is not None and train.bank < batch_size:
-        raise NearfarError(
-            f"bank={train.bank} is smaller than a batch, which holds {batch_size} items. Wanted "
-            "the keys of many batches, such as --bank 4096; leave it out to play in the batch."
-        )
-    return batch_size, train.steps or experiment.steps
+
+    problem = ""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        draft = path.with_name(path.name + ".part")
+        try:
+            super().save_checkpoint(checkpoint, draft, storage_options)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except (OSError, RuntimeError) as error:
+            draft.unlink(missing_ok=True)
+            good = "The last good checkpoint stays" if path.is_file() else "There is none before it"
+            self.problem = (
+                f"The checkpoint of step {checkpoint['step']} could not be written to "
+                f"{str(path)!r}: {error}. {good}. Free some space and give the same command again "
+                "to go on."
+            )
 
 
 def device(train: Train) -> str:
     """The kind of device that a training runs on, "auto" resolved: cpu, cuda, mps."""
-    return Fabric(accelerator=train.accelerator, devices=1).device.type
+    kind: str = _fabric(train).device.type
+    return kind
 
 
-def precision(train: Train) -> str:
-    """bf16 where the device multiplies it fast, otherwise fp32."""
-    if train.precision != "auto":
-        return train.precision
-    if torch.cuda.is_available() and train.accelerator in ("auto", "cuda", "gpu"):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    fast = "avx512_bf16" in _cpu_flags() and train.accelerator in ("auto", "cpu")
-    return "bf16-mixed" if fast else "32-true"
+def leads(train: Train) -> bool:
+    """Whether this is the first process of a training: the one that writes and speaks.
+
+    Raises:
+        NearfarError: There are not as many devices, or torchrun started another number of
+            processes.
+    """
+    return bool(_fabric(train).is_global_zero)
 
 
-def _cpu_flags() -> str:
+def _fabric(train: Train, *plugins: Any) -> Fabric:
+    nodes = 1
+    if dist.is_available() and dist.is_torchelastic_launched():
+        started, nodes = (int(os.environ[name]) for name in ("WORLD_SIZE", "GROUP_WORLD_SIZE"))
+        if started != train.devices:
+            raise NearfarError(
+                f"devices={train.devices}, but torchrun started {started} processes. Wanted one "
+                f"for each device: --devices {started}."
+            )
     try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-
-
-def _same_data(then: str, experiment: Experiment) -> None:
-    if then != experiment.pairs.fingerprint:
-        raise NearfarError(
-            "The data are not those that this run began with (some were added, removed or "
-            "changed). Bring them back to go on, name another folder with --out, or start over "
-            "with --fresh."
+        return Fabric(
+            accelerator=train.accelerator,
+            strategy=_strategy(train) if train.devices > 1 else "auto",
+            devices=train.devices // nodes,
+            num_nodes=nodes,
+            precision=precision(train),  # type: ignore[arg-type]
+            plugins=list(plugins),
         )
-
-
-def _finite(loss: float, step: int) -> None:
-    if loss != loss or loss in (float("inf"), float("-inf")):
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise NearfarError(
-            f"The loss is {loss} at step {step}. The last good checkpoint stays; lower --lr, set "
-            "--clip 1, or raise --temperature, and start over with --fresh."
-        )
-
-
-def _save(fabric: Fabric, state: dict[str, Any], path: Path, step: int) -> None:
-    draft = path.with_name(path.name + ".part")
-    try:
-        fabric.save(draft, state)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except (OSError, RuntimeError) as error:
-        draft.unlink(missing_ok=True)
-        good = "The last good checkpoint stays" if path.is_file() else "There is none before it"
-        raise NearfarError(
-            f"The checkpoint of step {step} could not be written to {str(path)!r}: {error}. "
-            f"{good}. Free some space and give the same command again to go on."
+            f"accelerator={train.accelerator!r}, devices={train.devices}: {error} Wanted an "
+            "accelerator that is here (auto finds one) and at most as many devices as it has."
         ) from error
+
+
+def _strategy(train: Train) -> DDPStrategy:
+    # Two forwards a step: the second must not write over buffers that the first still needs, and
+    # all ranks have the same ones anyway. Newer torch has another name for the option.
+    names = inspect.signature(DistributedDataParallel).parameters
+    off = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+    # The temperature is used outside the forward, and an encoder may have parameters that nothing
+    # uses. GradCache, which sees to both itself, does without the static graph.
+    options: dict[str, Any] = {off: False, "static_graph": train.cache_chunk is None}
+    return DDPStrategy(**options)

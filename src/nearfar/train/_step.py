@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from nearfar.experiment import Experiment, Train
 from nearfar.loss import GradCache, MemoryBank, MomentumEncoder, info_nce
 from nearfar.pairs import Batch
+from nearfar.train._together import SharedError
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -28,6 +30,19 @@ class Seen:
     loss: Tensor
     query: Tensor
     key: Tensor
+
+
+class Learner(nn.Module):
+    """All that has parameters, as the one module that Fabric wraps."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__()
+        self.model = experiment.model
+        self.temperature = experiment.temperature
+
+    def forward(self, x: Any) -> Tensor:
+        out: Tensor = self.model(x)
+        return out
 
 
 class Step:
@@ -54,6 +69,7 @@ class Step:
         autocast: Autocast,
     ) -> None:
         self._experiment, self._learner, self._backward = experiment, learner, backward
+        self._devices = train.devices
         self.memory = None if train.bank is None else _Memory(experiment, train, autocast)
         self._key_encoder = learner if self.memory is None else self.memory
         self._cache: GradCache | None = None
@@ -63,6 +79,11 @@ class Step:
             )
 
     def __call__(self, batch: Batch) -> Seen:
+        if batch.weight is not None and self._devices > 1:
+            raise SharedError(
+                f"devices={self._devices}: these pairs weigh several partners within a batch, and "
+                "a process would miss those that another one holds. Wanted --devices 1."
+            )
         if self.memory is not None:
             self.memory.encoder.update(self._experiment.model)
         if self._cache is not None:
@@ -98,7 +119,12 @@ class Step:
 
 
 class _Memory(nn.Module):
-    """MoCo: a slow copy of the model encodes keys; a bank keeps those of earlier batches."""
+    """MoCo: a slow copy of the model encodes keys; a bank keeps those of earlier batches.
+
+    On several devices the copy's batch norms are synchronised as the model's are. No key tells then
+    where it was encoded, and MoCo's shuffling (`nearfar.loss.shuffled`) would move all inputs to
+    mend nothing.
+    """
 
     def __init__(self, experiment: Experiment, train: Train, autocast: Autocast) -> None:
         super().__init__()

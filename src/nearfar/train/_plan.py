@@ -1,0 +1,84 @@
+"""What a training will do, defaults filled in, and how far it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nearfar.errors import NearfarError
+from nearfar.experiment import Experiment, Train
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session of training ended.
+
+    Attributes:
+        step: Steps done in all.
+        steps: Steps wanted.
+        resumed: The step that this session began from.
+    """
+
+    step: int
+    steps: int
+    resumed: int
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done."""
+        return self.step == self.steps
+
+
+def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
+    """The batch size, of all devices together, and the number of steps.
+
+    Raises:
+        NearfarError: The batch is larger than the data or than the bank, or does not fit the
+            number of devices.
+    """
+    items = len(experiment.pairs)
+    if train.batch_size is not None and train.batch_size > items:
+        raise NearfarError(
+            f"batch_size={train.batch_size} is larger than the data, which hold {items} items. "
+            f"Wanted at most {items}; leave it out for a number that fits."
+        )
+    if train.batch_size == 1:
+        raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
+    batch_size = train.batch_size or min(experiment.batch_size or 128, items)
+    if train.bank is not None and train.bank < batch_size:
+        raise NearfarError(
+            f"bank={train.bank} is smaller than a batch, which holds {batch_size} items. Wanted "
+            "the keys of many batches, such as --bank 4096; leave it out to play in the batch."
+        )
+    if train.devices > batch_size:
+        raise NearfarError(
+            f"devices={train.devices} share a batch of {batch_size} items; wanted an item or more "
+            "for each."
+        )
+    if train.cache_chunk is not None and batch_size % train.devices:
+        even = batch_size // train.devices * train.devices
+        raise NearfarError(
+            f"cache_chunk={train.cache_chunk}: {train.devices} devices go through a batch of "
+            f"{batch_size} items chunk by chunk, side by side, and need equally many. Wanted a "
+            f"multiple of {train.devices}, such as --batch-size {even}."
+        )
+    return batch_size, train.steps or experiment.steps
+
+
+def precision(train: Train) -> str:
+    """bf16 where the device multiplies it fast, otherwise fp32."""
+    if train.precision != "auto":
+        return train.precision
+    if torch.cuda.is_available() and train.accelerator in ("auto", "cuda", "gpu"):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = "avx512_bf16" in _cpu_flags() and train.accelerator in ("auto", "cpu")
+    return "bf16-mixed" if fast else "32-true"
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
