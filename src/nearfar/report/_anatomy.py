@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import torch
 
 from nearfar.anatomy import hardest_share, margin, read
-from nearfar.report._figures import INK, Lines, curve, empty
+from nearfar.report._figures import INK, Lines, curve, empty, right
 from nearfar.report._game import Look
 
 TEMPERATURES = np.geomspace(0.01, 2, 25)
@@ -67,7 +67,7 @@ def lengths(lines: Lines) -> go.Figure:
         if line.get("length_middle", math.nan) > 0 and "lr" in line
     ]
     curve(figure, turned, "turn", "learning rate / length² (right axis)", "green", yaxis="y2")
-    figure.update_layout(yaxis={"rangemode": "tozero"}, yaxis2={"overlaying": "y", "side": "right"})
+    figure.update_layout(yaxis={"rangemode": "tozero"}, yaxis2=right())
     return figure
 
 
@@ -79,6 +79,6 @@ def sharpness(lines: Lines) -> go.Figure:
     curve(figure, lines, "effective_negatives", "negatives that count (right)", "green", yaxis="y2")
     figure.update_layout(
         yaxis={"tickformat": ".0%", "range": [0, 1.02]},
-        yaxis2={"overlaying": "y", "side": "right", "rangemode": "tozero"},
+        yaxis2=right(rangemode="tozero"),
     )
     return figure

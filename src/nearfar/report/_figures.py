@@ -45,15 +45,18 @@ def curve(figure: go.Figure, lines: Lines, key: str, name: str, ink: str, **more
     )
 
 
+def right(**more: Any) -> dict[str, Any]:
+    """A second scale on the right, with round numbers of its own."""
+    return {"overlaying": "y", "side": "right", "tickmode": "auto", "showgrid": False, **more}
+
+
 def loss(lines: Lines) -> go.Figure:
     """Loss against chance, and top-1 of the game."""
     figure = empty("step", "nats")
     curve(figure, lines, "info_nce", "InfoNCE", "blue")
     curve(figure, lines, "chance", "chance, log(K+1)", "grey", line={"dash": "dash"})
     curve(figure, lines, "top1", "top-1 (right axis)", "green", yaxis="y2")
-    figure.update_layout(
-        yaxis2={"overlaying": "y", "side": "right", "range": [0, 1.02], "tickformat": ".0%"}
-    )
+    figure.update_layout(yaxis2=right(range=[0, 1.02], tickformat=".0%"))
     return figure
 
 
@@ -93,14 +96,8 @@ def geometry(lines: Lines) -> go.Figure:
     curve(figure, lines, "effective_rank", "effective rank (far right)", "green", yaxis="y3")
     figure.update_layout(
         xaxis={"domain": [0, 0.88]},
-        yaxis2={"overlaying": "y", "side": "right", "title": "uniformity"},
-        yaxis3={
-            "overlaying": "y",
-            "side": "right",
-            "anchor": "free",
-            "position": 1.0,
-            "rangemode": "tozero",
-        },
+        yaxis2=right(title="uniformity"),
+        yaxis3=right(anchor="free", position=1.0, rangemode="tozero"),
     )
     return figure
 
@@ -118,7 +115,7 @@ def temperature(lines: Lines) -> go.Figure:
     figure = empty("step", "temperature", 240)
     curve(figure, lines, "temperature", "temperature", "blue")
     curve(figure, lines, "log_scale_gradient", "dL / d log(1/τ) (right axis)", "green", yaxis="y2")
-    figure.update_layout(yaxis={"rangemode": "tozero"}, yaxis2={"overlaying": "y", "side": "right"})
+    figure.update_layout(yaxis={"rangemode": "tozero"}, yaxis2=right())
     return figure
 
 
@@ -133,7 +130,7 @@ def forces(lines: Lines) -> go.Figure:
         if "force_angle" in line
     ]
     curve(figure, degrees, "angle", "angle between them, ° (right axis)", "grey", yaxis="y2")
-    figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "rangemode": "tozero"})
+    figure.update_layout(yaxis2=right(rangemode="tozero"))
     return figure
 
 

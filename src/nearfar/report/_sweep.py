@@ -159,5 +159,6 @@ def sweep_figure(trials: list[Trial]) -> go.Figure:
     figure.update_xaxes(type="log")
     figure.update_xaxes(title="temperature", row=2, col=1)
     figure.update_yaxes(title="accuracy", row=1, col=1)
+    figure.update_yaxes(tickmode="auto", showgrid=False, row=2, col=1, secondary_y=True)
     figure.update_layout(height=640, legend={"orientation": "h", "y": 1.08})
     return figure
