@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from nearfar.experiment import Exhibit
-from nearfar.report import Snapshot, keep_exhibits, write_report
+from nearfar.report import Snapshot, _anatomy, keep_exhibits, write_report
 from nearfar.report._game import look, neighbours
 from nearfar.report._words import judgement
 from nearfar.train import Run
@@ -38,6 +39,7 @@ def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Sna
         pictures=np.zeros((items, 8, 8, 3), np.uint8) if pictures else np.zeros(0, np.uint8),
         query=vectors[1],
         key=vectors[2],
+        ids=np.arange(items),
         temperature=np.float32(0.2),
         commands=np.array(["nearfar embed"]),
     )
@@ -99,6 +101,18 @@ def test_a_recipe_shows_its_own_sections(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
     assert picture.shape == (2, 3, 3)
     assert (picture == 7).all()
+
+
+def test_rows_of_one_id_are_no_strangers() -> None:
+    shot = replace(snapshot(), ids=np.arange(12) // 2)
+    shot.key[1] = shot.query[0]
+    seen = look(shot, [])
+    assert len(seen.negative) == 12 * 10
+    assert seen.negative.max() < 0.999
+    assert not {(hard.query, hard.key) for hard in seen.hardest} & {(0, 1), (1, 0)}
+    (loss, *_) = _anatomy.crowd(seen).data
+    assert max(loss.x) == 10
+    assert loss.y[-1] == pytest.approx(seen.margin.exact)
 
 
 def test_the_effective_margin_is_its_formula() -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from nearfar.anatomy._forces import forces
 from nearfar.anatomy._game import play
 from nearfar.anatomy._margin import margin
+from nearfar.anatomy._players import Who
 from nearfar.anatomy._space import alignment, effective_rank, uniformity
 from nearfar.anatomy._weighing import hardest_share
 
@@ -75,7 +76,9 @@ class GameStats:
 
 
 @torch.no_grad()
-def contrastive_stats(query: Tensor, key: Tensor, temperature: float) -> GameStats:
+def contrastive_stats(
+    query: Tensor, key: Tensor, temperature: float, ids: Tensor | None = None
+) -> GameStats:
     """Measure the one-way game of a batch: every other row's key is a negative.
 
     Of more than `QUERIES` queries the first are looked at, each against all keys.
@@ -84,6 +87,7 @@ def contrastive_stats(query: Tensor, key: Tensor, temperature: float) -> GameSta
         query: (N, D) embeddings, normalised here, N >= 2.
         key: (N, D) embeddings, row i the partner of query i.
         temperature: The loss's temperature.
+        ids: (N,) integers; rows with equal ids are no negatives.
 
     Raises:
         NearfarError: What `info_nce` refuses.
@@ -95,11 +99,15 @@ def contrastive_stats(query: Tensor, key: Tensor, temperature: float) -> GameSta
     """
     query, key = query[:QUERIES].float(), key.float()
     own, others = key[: len(query)], key[len(query) :]
-    rest = others if len(others) else None
-    game = play(query, own, temperature, negatives=rest)
-    found = forces(query, own, temperature, negatives=rest)
+    who: Who = {"negatives": others} if len(others) else {}
+    if ids is not None:
+        who["ids"] = ids[: len(query)]
+        if len(others):
+            who["negative_ids"] = ids[len(query) :]
+    game = play(query, own, temperature, **who)
+    found = forces(query, own, temperature, **who)
     unit = functional.normalize(query, dim=1)
-    shares = [hardest_share(query, own, temperature, part, negatives=rest) for part in (0.01, 0.1)]
+    shares = [hardest_share(query, own, temperature, part, **who) for part in (0.01, 0.1)]
     lengths = query.norm(dim=1).quantile(query.new_tensor([0.05, 0.5, 0.95])).tolist()
     read, loss = margin(game), game.loss.mean().item()
     chance = game.chance.mean().item()

@@ -20,7 +20,7 @@ def weighing(look: Look) -> go.Figure:
     figure = empty("temperature", "share of the push")
     for part, name, ink in ((0.01, "the hardest 1 %", "orange"), (0.1, "the hardest 10 %", "blue")):
         shares = [
-            hardest_share(look.query, look.key, float(tau), part).mean().item()
+            hardest_share(look.query, look.key, float(tau), part, ids=look.ids).mean().item()
             for tau in TEMPERATURES
         ]
         figure.add_scatter(x=TEMPERATURES, y=shares, name=name, line={"color": INK[ink]})
@@ -36,11 +36,15 @@ def crowd(look: Look) -> go.Figure:
     """The loss against the number of negatives, and what each reading of the margin says."""
     figure = empty("negatives a query, K", "nats")
     rows, similarity = len(look.query), look.query @ look.key.T
-    counts = np.unique(np.geomspace(1, rows - 1, 12).round().astype(int))
-    # Of each query its own next rows: the same number for everybody.
-    after = similarity.gather(1, (torch.arange(rows)[:, None] + torch.arange(1, rows)) % rows)
+    # Of each query its own next rows, those that are no negatives last: the same number for all.
+    after = (torch.arange(rows)[:, None] + torch.arange(1, rows)) % rows
+    alike = look.ids[after] == look.ids[:, None]
+    after = after.gather(1, alike.int().argsort(dim=1, stable=True))
+    most = int((~alike).sum(1).min())
+    counts = np.unique(np.geomspace(1, most, 12).round().astype(int))
+    negative = similarity.gather(1, after)
     tau = look.game.temperature
-    found = [margin(read(similarity.diagonal(), after[:, :count], tau)) for count in counts]
+    found = [margin(read(similarity.diagonal(), negative[:, :count], tau)) for count in counts]
     styles = (
         ("exact", "loss", "blue", "solid"),
         ("second_order", "mean + σ²/2τ", "green", "dash"),

@@ -42,21 +42,23 @@ class Hard:
 
 @dataclass(frozen=True)
 class Look:
-    """The snapshot's game, every other row's key a negative.
+    """The snapshot's game, the keys of all rows with other ids a query's negatives.
 
     Attributes:
         query: (B, P) unit projections.
         key: (B, P), row i the partner of query i.
+        ids: (B,).
         game: The game, query by query.
         margin: What it says about the crowd.
         positive: (B,) cosines of partners.
-        negative: (B (B - 1),) cosines of strangers.
+        negative: Cosines of strangers, up to B (B - 1).
         hardest: The negatives that take the greatest share of a query's game.
         advice: What to change, in sentences.
     """
 
     query: Tensor
     key: Tensor
+    ids: Tensor
     game: Game
     margin: Margin
     positive: NDArray[np.float64]
@@ -74,8 +76,8 @@ def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> 
         count: How many of the hardest negatives to show, one a query at most.
     """
     query, key = torch.from_numpy(snapshot.query).double(), torch.from_numpy(snapshot.key).double()
-    tau = float(snapshot.temperature)
-    game = play(query, key, tau)
+    tau, ids = float(snapshot.temperature), torch.from_numpy(snapshot.ids)
+    game = play(query, key, tau, ids=ids)
     similarity = (query @ key.T).numpy()
     # p_j: the push's share of a negative, of what the partner has left to all of them.
     share = game.share[:, 0] * -torch.expm1(-game.loss)
@@ -85,16 +87,17 @@ def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> 
     grown = collapsed_step([line["length_middle"] for line in lines if "length_middle" in line])
     advice = [
         *health(torch.from_numpy(snapshot.vectors)).warnings,
-        *advise(game, float(hardest_share(query, key, tau).mean()), labels),
+        *advise(game, float(hardest_share(query, key, tau, ids=ids).mean()), labels),
         *([] if grown is None else [grown]),
     ]
     return Look(
         query=query,
         key=key,
+        ids=ids,
         game=game,
         margin=margin(game),
         positive=np.diag(similarity),
-        negative=similarity[~np.eye(len(similarity), dtype=bool)],
+        negative=similarity[snapshot.ids[:, None] != snapshot.ids],
         hardest=[
             Hard(row, first[row], float(similarity[row, first[row]]), float(share[row]))
             for row in order

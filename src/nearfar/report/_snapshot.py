@@ -32,6 +32,7 @@ class Snapshot:
         pictures: (N, S, S, 3) uint8, S <= 48, or (0,) where items have no look.
         query: (B, P) float32, unit projections of one random view of the first B items.
         key: (B, P), of another view of the same items.
+        ids: (B,) integers, equal where items are no negatives of each other.
         temperature: 0-dim, the temperature at that time.
         commands: What to type next.
     """
@@ -42,6 +43,7 @@ class Snapshot:
     pictures: NDArray[np.uint8]
     query: NDArray[np.float32]
     key: NDArray[np.float32]
+    ids: NDArray[np.int64]
     temperature: NDArray[np.float32]
     commands: NDArray[Any]
 
@@ -94,6 +96,7 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
         "pictures": _thumbnails(model.reader.pictures(inputs)),
         "query": query,
         "key": key,
+        "ids": batch.ids.cpu().numpy(),
         "temperature": np.float32(experiment.temperature().item()),
         "commands": np.array(commands, dtype=str),
     }

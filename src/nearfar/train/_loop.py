@@ -128,10 +128,10 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
                 watcher.advance(step)
             if step % LOOK_EVERY == 0 or step in (1, steps):
                 loss, tau = seen.loss.item(), experiment.temperature().item()
-                query, key = gather(seen.query), gather(seen.key)
+                query, key, ids = (gather(x) for x in (seen.query, seen.key, seen.ids))
                 finite(loss, step)
                 if watcher is not None:
-                    stats = asdict(contrastive_stats(query, key, tau))
+                    stats = asdict(contrastive_stats(query, key, tau, ids))
                     values = {"loss": loss, "temperature": tau, "lr": rate, **stats}
                     watcher.show(step, values)
             due = time.perf_counter() - saved > train.checkpoint_seconds

@@ -25,11 +25,13 @@ class Seen:
         loss: 0-dim.
         query: (N, D).
         key: (N, D), row i the partner of query i.
+        ids: (N,), equal where rows are no negatives.
     """
 
     loss: Tensor
     query: Tensor
     key: Tensor
+    ids: Tensor
 
 
 class Learner(nn.Module):
@@ -95,7 +97,7 @@ class Step:
         query, key = self._seen
         if self.memory is not None:
             self.memory.bank.enqueue(key, batch.ids)
-        return Seen(loss.detach(), query, key)
+        return Seen(loss.detach(), query, key, batch.ids)
 
     def _ask(
         self, query: Tensor, key: Tensor, *, ids: Tensor, weight: Tensor | None = None
