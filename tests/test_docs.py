@@ -68,5 +68,5 @@ def test_every_command_of_the_readme_exists() -> None:
 
     lines = [line.split() for line in (ROOT / "README.md").read_text().splitlines()]
     named = {words[1] for words in lines if words[:1] == ["nearfar"]}
-    assert named == {"train", "embed", "search", "evaluate"}
+    assert named == {"train", "embed", "search", "evaluate", "list"}
     assert named <= commands().keys()

@@ -39,7 +39,9 @@ def test_stats_know_who_is_no_negative(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k = (torch.randn(9, 4, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     ids = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 0])
     wanted = info_nce(q, k, temperature=0.3, ids=ids, reduction="none")
-    assert contrastive_stats(q, k, 0.3, ids).info_nce == pytest.approx(wanted.mean().item(), rel=1e-5)
+    assert contrastive_stats(q, k, 0.3, ids).info_nce == pytest.approx(
+        wanted.mean().item(), rel=1e-5
+    )
     monkeypatch.setattr("nearfar.anatomy._stats.QUERIES", 5)
     few = contrastive_stats(q, k, 0.3, ids).info_nce
     assert few == pytest.approx(wanted[:5].mean().item(), rel=1e-5)

@@ -70,6 +70,18 @@ def test_gradients_add_up_and_any_function_is_a_loss() -> None:
     same(found, grads(module, temperature))
 
 
+class Graph:
+    """An input that cannot be cut."""
+
+    def __len__(self) -> int:
+        return 4
+
+
+def test_what_cannot_be_cut_is_named() -> None:
+    with pytest.raises(NearfarError, match=r"query_input holds .*Graph.*wanted a tensor"):
+        GradCache(encoder(), InfoNCE(), 2)(Graph(), Graph())  # type: ignore[arg-type]
+
+
 class Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()

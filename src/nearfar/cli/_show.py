@@ -36,7 +36,7 @@ def show_start(
     bank: int | None = None,
 ) -> None:
     """Before training: what was found, and what the game will be."""
-    negatives = f"{2 * batch - 2}" if bank is None else f"up to {bank + batch - 1:,}"
+    crowd = f"up to {2 * batch - 2:,}" if bank is None else f"up to {bank + batch - 1:,}"
     parameters = sum(p.numel() for p in experiment.model.parameters())
     console.print(
         f"[bold]data[/]       {len(experiment.pairs):,} items"
@@ -51,15 +51,15 @@ def show_start(
         console.print(f"[bold]note[/]       {line}", soft_wrap=True)
     console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
     console.print(
-        f"[bold]game[/]       {steps:,} steps of {batch} pairs; {negatives} negatives a query, the "
-        f"report's one-way game has {batch - 1}: chance level log {batch} = {math.log(batch):.2f}"
+        f"[bold]game[/]       {steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in "
+        f"the batch, one way, {batch - 1:,}: chance level log {batch} = {math.log(batch):.2f}"
     )
 
 
 def show_skipped(console: Console, skipped: dict[str, str]) -> None:
     """Name what could not be read."""
     if skipped:
-        console.print(f"[yellow]skipped[/]    {len(skipped)} unreadable:")
+        console.print(f"[yellow]skipped[/]    {len(skipped)}:")
         for reason in list(skipped.values())[:5]:
             console.print(f"           {reason}", markup=False)
         if len(skipped) > 5:

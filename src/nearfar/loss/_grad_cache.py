@@ -150,7 +150,7 @@ class _Randomness:
 
 def _cut(name: str, inputs: Inputs, size: int) -> list[_Chunk]:
     """Arguments of the encoder for each chunk, all but evenly long."""
-    every = (inputs,) if isinstance(inputs, Tensor) else inputs
+    every = inputs if isinstance(inputs, Mapping | tuple | list) else (inputs,)
     columns = [*(every.values() if isinstance(every, Mapping) else every)]
     lengths = {len(x) if isinstance(x, Tensor) and x.ndim else None for x in columns}
     rows = lengths.pop() if len(lengths) == 1 else None

@@ -48,7 +48,7 @@ def batch_rows(items: int, batch_size: int, seed: int, step: int) -> Tensor:
 def seeded(*numbers: int) -> Iterator[None]:
     """Seed torch from these numbers inside the block; restore its random state afterwards."""
     # Of several GPUs, the one in use.
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         torch.manual_seed(mix(*numbers))
         yield

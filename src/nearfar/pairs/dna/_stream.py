@@ -1,0 +1,97 @@
+"""Files to packed sequences, a part at a time, mates of paired files named as such."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nearfar.pairs.dna._bases import UNKNOWN, encode
+from nearfar.pairs.dna._files import Record, records
+from nearfar.pairs.dna._sequences import Sequences
+
+# What is in memory at a time: this many bases, or reads.
+_BASES, _READS = 2**22, 2**13
+_MATE = re.compile(r"^(.*(?:[_.-]R?|[_.-]read))([12])((?:_\d+)?\.f(?:ast)?[aq](?:\.\w+)?)$", re.I)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the records of a file.
+
+    Attributes:
+        file: Where they are from.
+        names: Name of each; a mate's ends in /1 or /2.
+        sequences: Their bases.
+        skipped: What could not be read there, each with the reason.
+    """
+
+    file: Path
+    names: list[str]
+    sequences: Sequences
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def mate_of(file: Path, files: Sequence[Path]) -> tuple[Path, str] | None:
+    """Which of a pair's two files this is: the first file, and 1 or 2; None without a partner.
+
+    Example:
+        >>> files = [Path("a_R1.fastq.gz"), Path("a_R2.fastq.gz"), Path("b_R1.fastq.gz")]
+        >>> mate_of(files[1], files)
+        (PosixPath('a_R1.fastq.gz'), '2')
+        >>> mate_of(files[2], files)
+    """
+    match = _MATE.match(file.name)
+    if match is None:
+        return None
+    both = [file.with_name(f"{match[1]}{number}{match[3]}") for number in "12"]
+    return (both[0], match[2]) if all(one in files for one in both) else None
+
+
+def stream_parts(files: Sequence[Path]) -> Iterator[Part]:
+    """Every record of every file; empty ones and those with other letters than IUPAC's skipped."""
+    for file in files:
+        mate = mate_of(file, files)
+        which = mate[1] if mate else None
+        waiting: list[Record] = []
+        bases = before = 0
+        for record in records(file):
+            waiting.append(record)
+            bases += len(record.letters)
+            if bases >= _BASES or len(waiting) >= _READS:
+                yield _part(file, waiting, which, before)
+                before += len(waiting)
+                waiting, bases = [], 0
+        if waiting:
+            yield _part(file, waiting, which, before)
+
+
+def _part(file: Path, every: Sequence[Record], mate: str | None, before: int) -> Part:
+    codes = encode("".join(record.letters for record in every))
+    bounds = np.cumsum([0, *(len(record.letters) for record in every)], dtype=np.int64)
+    empty = [row for row, record in enumerate(every) if not record.letters]
+    wrong = {row: every[row].wrong or "no bases" for row in empty}
+    strange = np.flatnonzero(codes == UNKNOWN)
+    for row in np.unique(np.searchsorted(bounds, strange, "right") - 1).tolist():
+        letters = every[row].letters
+        place = int((encode(letters) == UNKNOWN).argmax())
+        wrong[row] = f"{letters[place]!r} at base {place + 1} is no IUPAC letter"
+    names = [_named(record.name, mate) for record in every]
+    sequences = Sequences(codes, bounds)
+    if wrong:
+        good = [row for row in range(len(every)) if row not in wrong]
+        sequences = Sequences.of(sequences[row] for row in good)
+        # Damaged files may name several records alike: each is counted.
+        skipped = {
+            f"{file.name}, record {before + row + 1}: {every[row].name}": why
+            for row, why in wrong.items()
+        }
+        return Part(file, [names[row] for row in good], sequences, skipped)
+    return Part(file, names, sequences)
+
+
+def _named(name: str, mate: str | None) -> str:
+    return name if mate is None or name.endswith(f"/{mate}") else f"{name}/{mate}"
