@@ -143,7 +143,7 @@ def test_neighbours_are_nearest() -> None:
 
 
 def test_the_judgement_is_honest() -> None:
-    def rows(learned: float) -> dict[str, object]:
+    def rows(learned: float) -> dict[str, Any]:
         def row(value: float) -> dict[str, float]:
             return {"knn": value, "linear": value}
 
@@ -152,6 +152,9 @@ def test_the_judgement_is_honest() -> None:
         return {"measures": measures, "rows": every}
 
     assert judgement(rows(0.6))[1]
+    perfect = rows(1.0)
+    perfect["rows"]["raw input"]["knn"] = 1.0
+    assert judgement(perfect)[1]
     said, good = judgement(rows(0.4))
     assert not good
     assert "does not beat raw input (kNN 0.500 against 0.400)" in said

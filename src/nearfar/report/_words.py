@@ -14,7 +14,7 @@ def verdict(lines: list[dict[str, float]]) -> str:
     candidates = round(math.exp(last["chance"]))
     return (
         f"After {int(last['step']):,} steps the true partner is picked out of {candidates:,} "
-        f"candidates {last['top1']:.0%} of the time (chance {1 / candidates:.1%})."
+        f"candidates {last['top1']:.0%} of the time (chance {1 / candidates:.2%})."
     )
 
 
@@ -36,6 +36,8 @@ def judgement(scores: dict[str, Any] | None) -> tuple[str, bool]:
         and measure in rows[name]
         and measure in learned
         and rows[name][measure] >= learned[measure]
+        # Both perfect is no defeat.
+        and learned[measure] < 1
     ]
     if beaten_by:
         return (
@@ -44,7 +46,7 @@ def judgement(scores: dict[str, Any] | None) -> tuple[str, bool]:
             False,
         )
     first = next(measure for measure in measures if measure in learned)
-    others = " and ".join(
+    others = ", ".join(
         f"{name} {row[first]:.3f}"
         for name, row in rows.items()
         if name != "learned" and first in row
