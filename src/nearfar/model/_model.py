@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,7 @@ from nearfar.errors import NearfarError
 from nearfar.files import replace_bytes, replace_text
 from nearfar.model._describe import describe, rebuild
 from nearfar.pairs import Reader
+from nearfar.progress import tracked
 
 Embedding = Literal["encoder", "head"]
 
@@ -87,7 +87,7 @@ class Model(nn.Module):
         out = np.empty((len(inputs), self.dim), dtype=np.float32)
         batch_size = batch_size or self.reader.batch_size
         starts = range(0, len(inputs), batch_size)
-        for start in track(starts, "Embedding", transient=True, disable=not progress):
+        for start in tracked(starts, "Embedding", show=progress):
             batch = self.reader.read(inputs[start : start + batch_size]).to(device)
             vectors = self.encoder(self.reader.prepare(batch))
             if self.embedding == "head" and self.head:

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._decode import quietly, read_picture
+from nearfar.progress import tracked
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 
@@ -117,4 +117,4 @@ def _read(files: Sequence[Path], side: int) -> list[Tensor | NearfarError]:
     # Pillow lets go of the interpreter lock while it decodes.
     with quietly(), ThreadPoolExecutor() as pool:
         outcomes = pool.map(read, files)
-        return list(track(outcomes, "Reading pictures", len(files), transient=True))
+        return list(tracked(outcomes, "Reading pictures", len(files)))
