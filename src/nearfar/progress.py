@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def tracked(
-    items: Iterable[Item] | Sequence[Item],
+    items: Iterable[Item],
     what: str,
     total: int | None = None,
     *,
