@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nearfar import NearfarError
 from nearfar.experiment import Exhibit
 from nearfar.report import Snapshot, _anatomy, keep_exhibits, write_report
 from nearfar.report._game import look, neighbours
@@ -69,6 +70,14 @@ def test_the_page_is_whole_and_offline(trained: Path) -> None:
 def test_names_cannot_break_out(tmp_path: Path) -> None:
     text = page(tmp_path / "run", snapshot(name="</script><b onload=alert(1)>.png"))
     assert "<b onload" not in text
+
+
+def test_an_older_snapshot_says_how_to_mend_it(tmp_path: Path) -> None:
+    page(tmp_path / "run", snapshot())
+    kept = {name: value for name, value in vars(snapshot()).items() if name != "ids"}
+    np.savez(tmp_path / "run" / "snapshot.npz", **kept)
+    with pytest.raises(NearfarError, match=r"of an older nearfar, lacks ids. Give its"):
+        write_report(Run(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("pictures", [True, False])

@@ -52,7 +52,7 @@ class Snapshot:
         """Read it back; nothing is unpickled.
 
         Raises:
-            NearfarError: The run has none yet.
+            NearfarError: The run has none yet, or an older nearfar's.
         """
         path = run.folder / "snapshot.npz"
         if not path.is_file():
@@ -61,6 +61,13 @@ class Snapshot:
                 "`nearfar train` command again and let it finish, or stop it with Ctrl-C."
             )
         with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in cls.__dataclass_fields__ if name not in arrays.files]
+            if missing:
+                raise NearfarError(
+                    f"run={str(run.folder)!r}: its snapshot.npz, of an older nearfar, lacks "
+                    f"{', '.join(missing)}. Give its `nearfar train` command again: it trains "
+                    "nothing anew and writes the rest."
+                )
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
