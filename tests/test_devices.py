@@ -135,7 +135,7 @@ def rank(number: int, port: int, recipe: Path, out: Path) -> None:
     torch.save(long.model.state_dict(), out / f"long-{number}.pt")
     for settings, message in (
         ({"items": 50 - number}, "data are not those that this run began with"),
-        ({"weigh": True}, "devices=2: these pairs weigh several partners"),
+        ({"weigh": True}, "devices=2: these pairs say who is whose partner"),
     ):
         experiment = build(find(str(recipe)), settings, 0)
         with pytest.raises(SharedError, match=message):

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import Temperature
 from nearfar.model import Model
-from nearfar.pairs import Pairs
+from nearfar.pairs import Batch, Pairs
 from nearfar.probes import Probe
 
 Objective = Callable[..., Tensor]
+Aggregator = Literal["sum", "upgrad", "pcgrad", "mgda", "cagrad", "alignedmtl"]
+
+
+class Auxiliary(nn.Module, ABC):
+    """One more objective, asked of the same model on the same batch.
+
+    Its own parameters (a classifier, an output layer) train with the model and lie in the
+    checkpoint, not in the saved model.
+
+    Attributes:
+        weight: Its loss is multiplied by this.
+    """
+
+    weight: float = 1.0
+
+    @abstractmethod
+    def forward(self, model: Model, batch: Batch, vectors: Tensor) -> Tensor:
+        """The loss, a scalar with a graph to the model.
+
+        Args:
+            model: What is trained; for another pass through its encoder, where one is needed.
+            batch: As the pairs drew it.
+            vectors: (N, D) the encoder's, of the batch's queries, before the head: the very ones
+                of the contrastive game, with their views and their dropout.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +78,9 @@ class Experiment:
         model: Reader, encoder and head; the key's encoder is the query's.
         pairs: The data, and how two views are drawn from an item.
         objective: ``objective(query, key, ids=ids)``, the loss of a batch of projections; with
-            ``weight=`` too where the pairs give one.
+            ``weight=`` or ``mask=`` too where the pairs give them.
+        auxiliaries: Further objectives, by name.
+        contrastive_weight: The contrastive loss is multiplied by this; 0 only watches it.
         temperature: The objective's temperature; the loop advances its schedule and shows it.
         inputs: What `Model.embed` takes, one per item: for maps, neighbours and searches.
         labels: Label of each item, for evaluation and pictures only.
@@ -69,6 +97,8 @@ class Experiment:
     objective: Objective
     temperature: Temperature
     inputs: Sequence[Any]
+    auxiliaries: Mapping[str, Auxiliary] = field(default_factory=dict)
+    contrastive_weight: float = 1.0
     labels: Sequence[str] | None = None
     probe: Probe | None = None
     skipped: dict[str, str] = field(default_factory=dict)
@@ -98,6 +128,8 @@ class Train:
         momentum: Share of its weights that the slow copy keeps at a step; 0.999 with a bank.
         cache_chunk: Encode this many items at a time, for a batch that does not fit the memory; a
             step takes about a third longer, and batch norms see one chunk at a time.
+        aggregator: How the gradients of several objectives become one: their sum, or a TorchJD
+            aggregator that lets no objective's step hurt another.
         precision: What the encoder computes in; auto is bf16 where the device is fast at it.
         accelerator: cpu, cuda, mps or auto.
         seed: All randomness follows from it.
@@ -117,6 +149,7 @@ class Train:
     bank: int | None = None
     momentum: float | None = None
     cache_chunk: int | None = None
+    aggregator: Aggregator = "sum"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     accelerator: str = "auto"
     seed: int = 0
@@ -138,6 +171,11 @@ class Train:
             raise NearfarError(
                 f"cache_chunk={self.cache_chunk}: wanted 4 or more, so that batch norms have rows "
                 "to compare; 64 is a good beginning."
+            )
+        if self.aggregator != "sum" and self.precision == "16-mixed":
+            raise NearfarError(
+                f"aggregator={self.aggregator!r} weighs the objectives' true gradients, and "
+                "precision='16-mixed' scales them. Wanted --precision bf16-mixed or 32-true."
             )
         if self.momentum is not None and self.bank is None:
             raise NearfarError(

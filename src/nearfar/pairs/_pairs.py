@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from nearfar.probes import Embed
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,21 @@ class Batch:
         ids: (N,) integers; rows with equal ids are never each other's negatives.
         weight: (N, N) sparse weights of several positives (`info_nce`'s ``weight``), where row i
             of ``key`` is not the only partner of query i.
+        mask: (N, N) bool, True where row j of ``key`` may stand in the crowd of query i, where ids
+            do not say it all.
     """
 
     query: Any
     key: Any
     ids: Tensor
     weight: Tensor | None = None
+    mask: Tensor | None = None
 
     @property
     def relation(self) -> dict[str, Tensor]:
         """Who belongs together, as the objective's keyword arguments."""
-        extra = {} if self.weight is None else {"weight": self.weight}
-        return {"ids": self.ids, **extra}
+        given = {"ids": self.ids, "weight": self.weight, "mask": self.mask}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class Pairs(Protocol):
@@ -52,4 +57,27 @@ class Pairs(Protocol):
 
     def names(self, rows: Tensor) -> list[str]:
         """What a person calls these items."""
+        ...
+
+
+@runtime_checkable
+class LearningPairs(Pairs, Protocol):
+    """Pairs that learn about the data from the model that learns from them."""
+
+    def revise(self, embed: Embed, step: int, steps: int) -> None:
+        """Look again at who belongs together; called before every step.
+
+        Args:
+            embed: Inputs to the vectors that the model gives them now.
+            step: Steps done.
+            steps: Steps in all.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned, for the checkpoint."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
         ...

@@ -24,7 +24,7 @@ from nearfar.encoders import synchronised
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
 from nearfar.loss import gather
-from nearfar.pairs import batch_rows, seeded
+from nearfar.pairs import LearningPairs, batch_rows, seeded
 from nearfar.train._optimiser import learning_rate, optimiser
 from nearfar.train._plan import Outcome, plan, precision
 from nearfar.train._run import Run
@@ -74,15 +74,21 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     learner, optimizer = fabric.setup(learner, optimizer)
     state |= {"learner": learner, "optimizer": optimizer}
     play = Step(experiment, train, learner, backward=fabric.backward, autocast=fabric.autocast)
+    pairs = experiment.pairs
+    learning = pairs if isinstance(pairs, LearningPairs) else None
+    if learning is not None:
+        state["pairs"] = learning.state_dict()
     if play.memory is not None:
         state["memory"] = fabric.to_device(play.memory)
     if fabric.broadcast(run.checkpoint.is_file()):
         fabric.load(run.checkpoint, state)
+        if learning is not None:
+            learning.load_state_dict(state["pairs"])
     else:
-        state["data"] = fabric.broadcast(experiment.pairs.fingerprint)
+        state["data"] = fabric.broadcast(pairs.fingerprint)
         if leading:
             experiment.model.save_weights(run.untrained)
-    if anywhere(state["data"] != experiment.pairs.fingerprint, fabric.device):
+    if anywhere(state["data"] != pairs.fingerprint, fabric.device):
         raise SharedError(
             "The data are not those that this run began with (some were added, removed or "
             "changed). Bring them back to go on, name another folder with --out, or start over "
@@ -92,6 +98,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     def checkpoint() -> None:
         state["step"] = step
+        if learning is not None:
+            state["pairs"] = learning.state_dict()
         fabric.save(run.checkpoint, state)
         problem = fabric.broadcast(checkpoints.problem)
         if problem:
@@ -115,11 +123,16 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
                 group["lr"] = rate
             experiment.temperature.advance(step / steps)
             with seeded(train.seed, step, *([fabric.global_rank] if several else [])):
-                rows = batch_rows(len(experiment.pairs), batch_size, train.seed, step)
+                if learning is not None:
+                    learning.revise(experiment.model.embed, step, steps)
+                rows = batch_rows(len(pairs), batch_size, train.seed, step)
                 own = rows.tensor_split(fabric.world_size)[fabric.global_rank]
-                batch = experiment.pairs.draw(own, fabric.device)
+                batch = pairs.draw(own, fabric.device)
                 optimizer.zero_grad()
-                seen = play(batch)
+                with fabric.no_backward_sync(
+                    learner, enabled=several and train.aggregator != "sum"
+                ):
+                    seen = play(batch)
             if train.clip:
                 fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
             optimizer.step()
@@ -132,7 +145,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
                 finite(loss, step)
                 if watcher is not None:
                     stats = asdict(contrastive_stats(query, key, tau, ids))
-                    values = {"loss": loss, "temperature": tau, "lr": rate, **stats}
+                    others = {f"loss_{name}": x.item() for name, x in seen.others.items()}
+                    values = {"loss": loss, **others, "temperature": tau, "lr": rate, **stats}
                     watcher.show(step, values)
             due = time.perf_counter() - saved > train.checkpoint_seconds
             if anywhere(due, fabric.device):

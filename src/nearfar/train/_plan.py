@@ -36,7 +36,7 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
 
     Raises:
         NearfarError: The batch is larger than the data or than the bank, or does not fit the
-            number of devices.
+            number of devices; settings that several objectives do not allow.
     """
     items = len(experiment.pairs)
     if train.batch_size is not None and train.batch_size > items:
@@ -47,6 +47,17 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
     if train.batch_size == 1:
         raise NearfarError("batch_size=1 leaves no negatives; wanted 2 or more.")
     batch_size = train.batch_size or min(experiment.batch_size or 128, items)
+    if train.cache_chunk is not None and experiment.auxiliaries:
+        raise NearfarError(
+            f"cache_chunk={train.cache_chunk} and a second objective "
+            f"({', '.join(experiment.auxiliaries)}) do not go together: it needs the whole batch's "
+            "graph. Wanted one of the two."
+        )
+    if train.aggregator != "sum" and not experiment.auxiliaries:
+        raise NearfarError(
+            f"aggregator={train.aggregator!r} combines several objectives, and there is one. "
+            "Leave it out, or give the recipe a second objective."
+        )
     if train.bank is not None and train.bank < batch_size:
         raise NearfarError(
             f"bank={train.bank} is smaller than a batch, which holds {batch_size} items. Wanted "
