@@ -39,6 +39,7 @@ from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Model
 from nearfar.pairs import Batch, Reader
+from nearfar.recipes._label_objective import LabelObjective
 
 
 class Points:
@@ -85,15 +86,24 @@ class Plain(Reader):
         return {}
 
 
-def points(norm: bool = True, weigh: bool = False, items: int = 50, pause: float = 0.0):
+def points(
+    norm: bool = True,
+    weigh: bool = False,
+    items: int = 50,
+    pause: float = 0.0,
+    labels: bool = False,
+):
     """Points."""
     x = torch.randn(items, 6, generator=torch.Generator().manual_seed(0))
-    tau = Temperature(0.2, learnable=True)
+    tau, auxiliaries = Temperature(0.2, learnable=True), {}
+    if labels:
+        auxiliaries["labels"] = LabelObjective(8, "abc", torch.arange(items) % 4 - 1, 0.5)
     return Experiment(
         model=Model(Plain(), Narrow(norm)),
         pairs=Points(x, weigh, pause),
         objective=NTXentLoss(tau),
         temperature=tau,
+        auxiliaries=auxiliaries,
         inputs=list(x),
     )
 '''
@@ -104,6 +114,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "uneven": ({}, {}),
     "bank": ({}, {"bank": 40, "momentum": 0.9}),
     "chunks": ({"norm": False}, {"batch_size": 16, "cache_chunk": 4}),
+    "labels": ({"labels": True}, {}),
+    "labels by upgrad": ({"labels": True}, {"aggregator": "upgrad"}),
     "bank in chunks": (
         {"norm": False},
         {"batch_size": 16, "cache_chunk": 4, "bank": 40, "momentum": 0.9},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
+from nearfar.loss._ranks import Group, Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Harmony(Accord):
 def harmony(
     losses: Mapping[str, Tensor] | Sequence[Tensor],
     parameters: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
+    *,
+    group: Group = "auto",
 ) -> Harmony:
     """Cosine and length of the gradients of two objectives, by two backward passes.
 
@@ -63,13 +66,15 @@ def harmony(
     the harmony of *one* objective on two independent batches (see `HarmonyRecord`).
 
     A loss divided by a temperature has a gradient as many times longer, and Adam's step is not
-    along the gradient. Under DistributedDataParallel the gradients are this rank's own. Both losses
-    should come from one forward pass, or dropout and views differ between them.
+    along the gradient. Both losses should come from one forward pass, or dropout and views differ
+    between them.
 
     Args:
         losses: Two scalars with a graph, by name, or in order (called ``first`` and ``second``).
         parameters: By name, such as ``model.named_parameters()``; those without
             ``requires_grad`` are left out.
+        group: Whose gradients: by default the mean of all ranks', as DistributedDataParallel takes
+            it, and all of them call this; None for this rank's own.
 
     Raises:
         NearfarError: Not two losses, a loss that is no differentiable scalar, or no parameter that
@@ -96,10 +101,14 @@ def harmony(
     wanted = {name: x for name, x in pairs if x.requires_grad}
     if not wanted:
         raise NearfarError("parameters has none with requires_grad; wanted at least one.")
+    ranks = Ranks(group)
     first, second = (
-        torch.autograd.grad(
-            loss.reshape(()), list(wanted.values()), retain_graph=True, allow_unused=True
-        )
+        [
+            None if x is None else ranks.mean(x)
+            for x in torch.autograd.grad(
+                loss.reshape(()), list(wanted.values()), retain_graph=True, allow_unused=True
+            )
+        ]
         for loss in losses.values()
     )
     sums: dict[str, Tensor] = {}

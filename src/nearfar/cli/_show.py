@@ -41,7 +41,8 @@ def show_start(
     console.print(
         f"[bold]data[/]       {len(experiment.pairs):,} items"
         + (
-            f", {len(set(experiment.labels))} labels (for evaluation only)"
+            f", {len(set(experiment.labels))} labels"
+            + ("" if experiment.auxiliaries else " (for evaluation only)")
             if experiment.labels
             else ""
         )
@@ -50,6 +51,8 @@ def show_start(
     for line in experiment.remarks:
         console.print(f"[bold]note[/]       {line}", soft_wrap=True)
     console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
+    if experiment.auxiliaries:
+        console.print(f"[bold]beside[/]     {', '.join(experiment.auxiliaries)}")
     console.print(
         f"[bold]game[/]       {steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in "
         f"the batch, one way, {batch - 1:,}: chance level log {batch} = {math.log(batch):.2f}"

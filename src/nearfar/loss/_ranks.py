@@ -67,6 +67,14 @@ class Ranks:
         out: Tensor = _Gather.apply(x, counts, self)  # type: ignore[no-untyped-call]
         return out
 
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of all ranks' tensors of this shape, without a graph."""
+        if self.alone:
+            return x
+        total = x.detach().clone().contiguous()
+        dist.all_reduce(total, group=self.group)
+        return total / self.size
+
     def scatter(self, x: Tensor, counts: list[int]) -> Tensor:
         """(ranks, own rows): what every rank found for the rows that are this rank's."""
         if self.alone:

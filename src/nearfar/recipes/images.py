@@ -3,11 +3,14 @@
 A crop of a picture, its mirror image, its colours shifted or its edges blurred: still the same
 thing. Two such random views of one picture are a positive pair; every other picture of the batch
 is a negative. An encoder that finds the partner has learned what survives the changes, which is
-what the picture shows. No label is needed; sub-folder names serve for evaluation only.
+what the picture shows. No label is needed; sub-folder names serve for evaluation only, unless
+cross-entropy on a share of them is asked for beside the game.
 (Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations.)
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
 from nearfar.experiment import Experiment
@@ -15,6 +18,7 @@ from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Embedding, Model
 from nearfar.pairs import ImageFolder, ImageReader, PicturePairs, simclr_views
 from nearfar.probes import held_out
+from nearfar.recipes._label_objective import classifier_exhibit, label_objective
 
 
 def images(
@@ -30,6 +34,9 @@ def images(
     crop: float = 0.2,
     colour: float = 0.4,
     embedding: Embedding = "encoder",
+    objective: Literal["info_nce", "info_nce+cross_entropy", "cross_entropy"] = "info_nce",
+    labels_fraction: float = 0.1,
+    label_weight: float = 1.0,
 ) -> Experiment:
     """Learn from a folder of pictures.
 
@@ -46,20 +53,38 @@ def images(
         crop: Smallest share of the area that a random crop keeps.
         colour: Strength of the colour changes; 0 where colour is what matters.
         embedding: Embed with the encoder's vector, or with the projection head's.
+        objective: info_nce learns without labels; cross_entropy learns from some, beside it or
+            alone.
+        labels_fraction: Share of the labels that cross_entropy may see; never those of the items
+            that the evaluation holds out.
+        label_weight: Cross-entropy is multiplied by this.
     """
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
     network = choose_image_encoder(encoder, weights=weights)
     tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     views = simclr_views(reader.size, rotate=rotate, crop=crop, colour=colour)
+    probe = held_out(folder.files, folder.labels)
+    auxiliaries = {}
+    if objective != "info_nce":
+        kept = set(probe.queries) if probe else set()
+        known = [file not in kept for file in folder.files]
+        auxiliaries["cross_entropy"] = label_objective(
+            network.dim, folder.ids, folder.labels, known, labels_fraction, label_weight
+        )
     return Experiment(
         model=Model(reader, network, ProjectionHead(network.dim), embedding),
         pairs=PicturePairs(folder.pixels, views, reader, folder.names, folder.ids),
         objective=NTXentLoss(tau, decoupled=decoupled),
         temperature=tau,
+        auxiliaries=auxiliaries,
+        contrastive_weight=0.0 if objective == "cross_entropy" else 1.0,
         inputs=folder.files,
         labels=folder.labels,
-        probe=held_out(folder.files, folder.labels),
+        probe=probe,
         skipped=folder.skipped,
+        exhibits=lambda model: [
+            classifier_exhibit(one, model, probe) for one in auxiliaries.values() if probe
+        ],
         steps=6500,
     )

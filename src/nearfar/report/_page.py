@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from nearfar.files import replace_text
-from nearfar.report import _anatomy, _figures, _words
+from nearfar.report import _anatomy, _figures, _harmony, _words
 from nearfar.report._exhibits import exhibits, png
 from nearfar.report._game import look, neighbours
 from nearfar.report._snapshot import Snapshot
@@ -44,6 +44,10 @@ def write_report(run: Run) -> None:
         "fig-lengths": _anatomy.lengths(lines),
         "fig-map": _figures.space_map(snapshot.vectors, labels),
     }
+    accords = run.accords()
+    if accords:
+        figures["fig-harmony"] = _harmony.cosines(accords)
+        figures["fig-layers"] = _harmony.layers(accords)
     extra = exhibits(run)
     own = {
         f"fig-own-{number}": section["figure"]
@@ -66,6 +70,7 @@ def write_report(run: Run) -> None:
             **{name: _script(figure) for name, figure in own.items()},
         },
         exhibits=extra,
+        harmony=_harmony.words(accords) if accords else None,
         neighbours=neighbours(snapshot),
         names=[str(name) for name in snapshot.names],
         labels=labels,

@@ -1,6 +1,7 @@
 """The one loop: draw pairs, encode, loss, update, watch."""
 
-from nearfar.train._loop import device, fit, leads
+from nearfar.train._fabric import device, leads
+from nearfar.train._loop import fit
 from nearfar.train._plan import Outcome, plan, precision
 from nearfar.train._run import Run
 from nearfar.train._together import SharedError, disband

@@ -1,32 +1,25 @@
-"""The loop, on Lightning Fabric; the only file that knows it."""
+"""The loop, on Lightning Fabric."""
 
 from __future__ import annotations
 
-import inspect
-import logging
-import os
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.io import TorchCheckpointIO
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
-from torch.nn.parallel import DistributedDataParallel
 
 from nearfar.anatomy import contrastive_stats
 from nearfar.encoders import synchronised
-from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
 from nearfar.loss import gather
-from nearfar.pairs import LearningPairs, batch_rows, seeded
+from nearfar.loss._ranks import Ranks
+from nearfar.pairs import Batch, LearningPairs, batch_rows, seeded
+from nearfar.train._accords import Accords
+from nearfar.train._fabric import Checkpoints, make_fabric
 from nearfar.train._optimiser import learning_rate, optimiser
-from nearfar.train._plan import Outcome, plan, precision
+from nearfar.train._plan import Outcome, plan
 from nearfar.train._run import Run
 from nearfar.train._step import Learner, Step
 from nearfar.train._stop import StopSignal
@@ -34,8 +27,6 @@ from nearfar.train._together import SharedError, anywhere, finite, nobody_missin
 from nearfar.train._watch import Watcher
 
 LOOK_EVERY = 20
-# It would announce every process.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def fit(experiment: Experiment, train: Train, run: Run, console: Console | None = None) -> Outcome:
@@ -62,8 +53,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             stays).
     """
     batch_size, steps = plan(experiment, train)
-    checkpoints = _Checkpoints()
-    fabric = _fabric(train, checkpoints)
+    checkpoints = Checkpoints()
+    fabric = make_fabric(train, checkpoints)
     fabric.launch()
     leading, several = fabric.is_global_zero, fabric.world_size > 1
     learner = fabric.to_device(Learner(experiment))
@@ -95,6 +86,14 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             "with --fresh."
         )
     begin = step = int(state["step"])
+    accords = None
+    if experiment.auxiliaries:
+        accords = Accords(experiment, play, run if leading else None)
+
+    def draw(number: int) -> Batch:
+        rows = batch_rows(len(pairs), batch_size, train.seed, number)
+        own = rows.tensor_split(fabric.world_size)[fabric.global_rank]
+        return pairs.draw(own, fabric.device)
 
     def checkpoint() -> None:
         state["step"] = step
@@ -105,7 +104,7 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
         if problem:
             raise SharedError(problem)
 
-    saved = time.perf_counter()
+    saved, ranks = time.perf_counter(), Ranks()
     learner.train()
     watcher = None
     if leading:
@@ -125,14 +124,11 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             with seeded(train.seed, step, *([fabric.global_rank] if several else [])):
                 if learning is not None:
                     learning.revise(experiment.model.embed, step, steps)
-                rows = batch_rows(len(pairs), batch_size, train.seed, step)
-                own = rows.tensor_split(fabric.world_size)[fabric.global_rank]
-                batch = pairs.draw(own, fabric.device)
+                batch, look = draw(step), None
+                if accords is not None and ((step + 1) % LOOK_EVERY == 0 or step == 0):
+                    look = accords.at(step + 1, partial(draw, step + steps))
                 optimizer.zero_grad()
-                with fabric.no_backward_sync(
-                    learner, enabled=several and train.aggregator != "sum"
-                ):
-                    seen = play(batch)
+                seen = play(batch, look)
             if train.clip:
                 fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
             optimizer.step()
@@ -142,10 +138,10 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             if step % LOOK_EVERY == 0 or step in (1, steps):
                 loss, tau = seen.loss.item(), experiment.temperature().item()
                 query, key, ids = (gather(x) for x in (seen.query, seen.key, seen.ids))
+                others = {f"loss_{name}": ranks.mean(x).item() for name, x in seen.others.items()}
                 finite(loss, step)
                 if watcher is not None:
                     stats = asdict(contrastive_stats(query, key, tau, ids))
-                    others = {f"loss_{name}": x.item() for name, x in seen.others.items()}
                     values = {"loss": loss, **others, "temperature": tau, "lr": rate, **stats}
                     watcher.show(step, values)
             due = time.perf_counter() - saved > train.checkpoint_seconds
@@ -155,84 +151,3 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
         if step > begin:
             checkpoint()
     return Outcome(step=step, steps=steps, resumed=begin)
-
-
-class _Checkpoints(TorchCheckpointIO):
-    """Whole or absent. A failure is kept, not raised: the other processes wait to hear of it.
-
-    Attributes:
-        problem: Why the last one could not be written; empty where it was.
-    """
-
-    problem = ""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        path = Path(path)
-        draft = path.with_name(path.name + ".part")
-        try:
-            super().save_checkpoint(checkpoint, draft, storage_options)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except (OSError, RuntimeError) as error:
-            draft.unlink(missing_ok=True)
-            good = "The last good checkpoint stays" if path.is_file() else "There is none before it"
-            self.problem = (
-                f"The checkpoint of step {checkpoint['step']} could not be written to "
-                f"{str(path)!r}: {error}. {good}. Free some space and give the same command again "
-                "to go on."
-            )
-
-
-def device(train: Train) -> str:
-    """The kind of device that a training runs on, "auto" resolved: cpu, cuda, mps."""
-    kind: str = _fabric(train).device.type
-    return kind
-
-
-def leads(train: Train) -> bool:
-    """Whether this is the first process of a training: the one that writes and speaks.
-
-    Raises:
-        NearfarError: There are not as many devices, or torchrun started another number of
-            processes.
-    """
-    return bool(_fabric(train).is_global_zero)
-
-
-def _fabric(train: Train, *plugins: Any) -> Fabric:
-    nodes = 1
-    if dist.is_available() and dist.is_torchelastic_launched():
-        started, nodes = (int(os.environ[name]) for name in ("WORLD_SIZE", "GROUP_WORLD_SIZE"))
-        if started != train.devices:
-            raise NearfarError(
-                f"devices={train.devices}, but torchrun started {started} processes. Wanted one "
-                f"for each device: --devices {started}."
-            )
-    try:
-        return Fabric(
-            accelerator=train.accelerator,
-            strategy=_strategy(train) if train.devices > 1 else "auto",
-            devices=train.devices // nodes,
-            num_nodes=nodes,
-            precision=precision(train),  # type: ignore[arg-type]
-            plugins=list(plugins),
-        )
-    except (MisconfigurationException, RuntimeError, ValueError) as error:
-        raise NearfarError(
-            f"accelerator={train.accelerator!r}, devices={train.devices}: {error} Wanted an "
-            "accelerator that is here (auto finds one) and at most as many devices as it has."
-        ) from error
-
-
-def _strategy(train: Train) -> DDPStrategy:
-    # Two forwards a step: the second must not write over buffers that the first still needs, and
-    # all ranks have the same ones anyway. Newer torch has another name for the option.
-    names = inspect.signature(DistributedDataParallel).parameters
-    off = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-    # The temperature is used outside the forward, and an encoder may have parameters that nothing
-    # uses. GradCache, which sees to both itself, does without the static graph.
-    options: dict[str, Any] = {off: False, "static_graph": train.cache_chunk is None}
-    return DDPStrategy(**options)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
@@ -18,8 +17,8 @@ class Objectives:
     """Adds the gradient of several losses to every ``.grad``.
 
     What only one of them reaches (a temperature, a classifier) gets that one's gradient. For what
-    several reach, an aggregator weighs the rows of their Jacobian, which is the mean over all ranks
-    as the gradient of a sum would be.
+    several reach, an aggregator weighs the rows of their Jacobian. Gradients and Jacobian are the
+    mean over all ranks.
 
     Args:
         learner: What has parameters.
@@ -36,8 +35,12 @@ class Objectives:
 
     def __call__(self, losses: Sequence[Tensor]) -> None:
         """One gradient of these losses, which are multiplied by their weights already."""
+        ranks = Ranks()
         if self._aggregate is None:
             self._backward(torch.stack([loss.float() for loss in losses]).sum())
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad = ranks.mean(parameter.grad)
             return
         rows = [
             torch.autograd.grad(loss, self._parameters, retain_graph=True, allow_unused=True)
@@ -51,21 +54,12 @@ class Objectives:
                 shared.append(parameter)
                 jacobian.append(torch.stack([x.flatten() for x in filled]))
             elif reached:
-                parameter.grad = _mean_over_ranks(reached[0])
+                parameter.grad = ranks.mean(reached[0])
         if shared:
-            combined = self._aggregate(_mean_over_ranks(torch.cat(jacobian, dim=1)))
+            combined = self._aggregate(ranks.mean(torch.cat(jacobian, dim=1)))
             sizes = [parameter.numel() for parameter in shared]
             for parameter, part in zip(shared, combined.split(sizes), strict=True):
                 parameter.grad = part.view_as(parameter)
-
-
-def _mean_over_ranks(x: Tensor) -> Tensor:
-    ranks = Ranks()
-    if ranks.alone:
-        return x
-    x = x.contiguous()
-    dist.all_reduce(x)
-    return x / ranks.size
 
 
 def _aggregator(name: Aggregator) -> Any:

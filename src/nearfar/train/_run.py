@@ -25,6 +25,7 @@ class Run:
     Attributes:
         config: ``config.yaml``: the recipe and every setting.
         metrics: ``metrics.jsonl``: one line per look at the training.
+        harmony: ``harmony.jsonl``: likewise, how well several objectives agree.
         checkpoint: ``checkpoints/last.ckpt``: what a resume needs.
         untrained: ``checkpoints/untrained.safetensors``: the encoder before its first step.
         model: ``model/``: the finished model.
@@ -35,6 +36,7 @@ class Run:
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
         self.metrics = self.folder / "metrics.jsonl"
+        self.harmony = self.folder / "harmony.jsonl"
         self.scores = self.folder / "scores.json"
         self.checkpoint = self.folder / "checkpoints" / "last.ckpt"
         self.untrained = self.folder / "checkpoints" / "untrained.safetensors"
@@ -97,17 +99,27 @@ class Run:
 
     def lines(self) -> list[dict[str, float]]:
         """All metrics; a line that a crash cut off is left out."""
-        if not self.metrics.is_file():
-            return []
-        lines = []
-        for text in self.metrics.read_text().splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
-        return lines
+        return _lines(self.metrics)
+
+    def accords(self) -> list[dict[str, Any]]:
+        """All that was seen of the objectives' harmony; nothing where there is one objective."""
+        return _lines(self.harmony)
 
     def rewind(self, step: int) -> None:
-        """Drop the metrics that a resume from ``step`` will write again."""
-        kept = [line for line in self.lines() if line["step"] <= step]
-        replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        """Drop what a resume from ``step`` will write again."""
+        for path in (self.metrics, self.harmony):
+            kept = [line for line in _lines(path) if line["step"] <= step]
+            if kept or path.is_file():
+                replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

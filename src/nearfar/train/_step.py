@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from nearfar.train._objectives import Objectives
 from nearfar.train._together import SharedError
 
 CONTRASTIVE = "contrastive"
+Look = Callable[[Mapping[str, Tensor]], None]
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
@@ -47,14 +48,9 @@ class Learner(nn.Module):
         self.temperature = experiment.temperature
         self.auxiliaries = nn.ModuleDict(dict(experiment.auxiliaries))
 
-    def forward(self, x: Any, *, both: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Projections; with ``both``, the encoder's vectors and their projections."""
-        model = self.model
-        if not both:
-            out: Tensor = model(x)
-            return out
-        vectors: Tensor = model.encoder(x)
-        return vectors, model.head(vectors) if model.head else vectors
+    def forward(self, x: Any) -> Tensor:
+        out: Tensor = self.model(x)
+        return out
 
 
 class Step:
@@ -80,9 +76,11 @@ class Step:
         backward: Callable[[Tensor], object],
         autocast: Autocast,
     ) -> None:
-        self._experiment, self._learner = experiment, learner
+        self._experiment, self._learner, self._backward = experiment, learner, backward
         self._devices, self._autocast = train.devices, autocast
-        self._objectives = Objectives(learner, train.aggregator, backward)
+        self._objectives: Objectives | None = None
+        if experiment.auxiliaries:
+            self._objectives = Objectives(learner, train.aggregator, backward)
         self.memory = None if train.bank is None else _Memory(experiment, train, autocast)
         self._key_encoder = learner if self.memory is None else self.memory
         self._cache: GradCache | None = None
@@ -91,7 +89,13 @@ class Step:
                 learner, self._ask, train.cache_chunk, self._key_encoder, backward=backward
             )
 
-    def __call__(self, batch: Batch) -> Seen:
+    def __call__(self, batch: Batch, look: Look | None = None) -> Seen:
+        """Take the step.
+
+        Args:
+            batch: As the pairs drew it.
+            look: Called with every objective's loss, unweighted and with its graph.
+        """
         if (batch.weight is not None or batch.mask is not None) and self._devices > 1:
             raise SharedError(
                 f"devices={self._devices}: these pairs say who is whose partner within a batch, "
@@ -102,12 +106,18 @@ class Step:
         others: dict[str, Tensor] = {}
         if self._cache is not None:
             loss = self._cache(batch.query, batch.key, **batch.relation)
+            query, key = self._seen
         else:
             losses = self.losses(batch)
-            self._objectives([self._weight(name) * x for name, x in losses.items()])
+            query, key = self._seen  # before a look plays again
+            if look is not None:
+                look(losses)
+            if self._objectives is None:
+                self._backward(losses[CONTRASTIVE])
+            else:
+                self._objectives(self._weighted(losses))
             loss = losses.pop(CONTRASTIVE)
             others = {name: x.detach() for name, x in losses.items()}
-        query, key = self._seen
         if self.memory is not None:
             self.memory.bank.enqueue(key, batch.ids)
         return Seen(loss.detach(), query, key, batch.ids, others)
@@ -115,24 +125,29 @@ class Step:
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Every objective's loss, unweighted, from one pass over the batch.
 
-        The contrastive one is called ``contrastive`` and comes first.
+        The contrastive one is called ``contrastive`` and comes first. Several of them bypass the
+        learner's wrapper, which knows one backward pass a step: `Objectives` averages over ranks.
         """
         experiment = self._experiment
         if not experiment.auxiliaries:
             query, key = self._learner(batch.query), self._key_encoder(batch.key)
             return {CONTRASTIVE: self._ask(query, key, **batch.relation)}
-        vectors, query = self._learner(batch.query, both=True)
-        found = {CONTRASTIVE: self._ask(query, self._key_encoder(batch.key), **batch.relation)}
+        model = experiment.model
+        with self._autocast():
+            vectors = model.encoder(batch.query)
+            query = model.head(vectors) if model.head else vectors
+            key = model(batch.key) if self.memory is None else self.memory(batch.key)
+        found = {CONTRASTIVE: self._ask(query.float(), key.float(), **batch.relation)}
         with self._autocast():
             for name, auxiliary in experiment.auxiliaries.items():
-                found[name] = auxiliary(experiment.model, batch, vectors)
+                found[name] = auxiliary(model, batch, vectors)
         return found
 
-    def _weight(self, name: str) -> float:
+    def _weighted(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
         experiment = self._experiment
-        if name == CONTRASTIVE:
-            return experiment.contrastive_weight
-        return experiment.auxiliaries[name].weight
+        weights = {CONTRASTIVE: experiment.contrastive_weight}
+        weights |= {name: one.weight for name, one in experiment.auxiliaries.items()}
+        return [weight * losses[name] for name, weight in weights.items() if weight]
 
     def _ask(self, query: Tensor, key: Tensor, **relation: Any) -> Tensor:
         self._seen = (query.detach(), key.detach())
