@@ -24,6 +24,7 @@ from nearfar.train._run import Run
 from nearfar.train._step import Learner, Step
 from nearfar.train._stop import StopSignal
 from nearfar.train._together import SharedError, anywhere, finite, nobody_missing
+from nearfar.train._turn import Turn
 from nearfar.train._watch import Watcher
 
 LOOK_EVERY = 20
@@ -60,21 +61,30 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
     learner = fabric.to_device(Learner(experiment))
     if several:
         synchronised(learner)
-    optimizer = optimiser([learner], train)
+    rival = experiment.rival
+    optimizer = optimiser([learner], train, *([] if rival is None else [rival.betas]))
     state: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "step": 0, "data": ""}
     learner, optimizer = fabric.setup(learner, optimizer)
     state |= {"learner": learner, "optimizer": optimizer}
     play = Step(experiment, train, learner, backward=fabric.backward, autocast=fabric.autocast)
-    pairs = experiment.pairs
+    pairs, turn = experiment.pairs, None
+    if rival is not None:
+        turn = Turn(
+            fabric.to_device(rival),  # type: ignore[arg-type]
+            experiment.model,
+            train,
+            backward=fabric.backward,
+            autocast=fabric.autocast,
+        )
     learning = pairs if isinstance(pairs, LearningPairs) else None
-    if learning is not None:
-        state["pairs"] = learning.state_dict()
+    kept = {name: x for name, x in (("pairs", learning), ("turn", turn)) if x is not None}
+    state |= {name: x.state_dict() for name, x in kept.items()}
     if play.memory is not None:
         state["memory"] = fabric.to_device(play.memory)
     if fabric.broadcast(run.checkpoint.is_file()):
         fabric.load(run.checkpoint, state)
-        if learning is not None:
-            learning.load_state_dict(state["pairs"])
+        for name, x in kept.items():
+            x.load_state_dict(state[name])
     else:
         state["data"] = fabric.broadcast(pairs.fingerprint)
         if leading:
@@ -97,8 +107,7 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     def checkpoint() -> None:
         state["step"] = step
-        if learning is not None:
-            state["pairs"] = learning.state_dict()
+        state.update({name: x.state_dict() for name, x in kept.items()})
         fabric.save(run.checkpoint, state)
         problem = fabric.broadcast(checkpoints.problem)
         if problem:
@@ -129,9 +138,11 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
                     look = accords.at(step + 1, partial(draw, step + steps))
                 optimizer.zero_grad()
                 seen = play(batch, look)
-            if train.clip:
-                fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
-            optimizer.step()
+                if train.clip:
+                    fabric.clip_gradients(learner, optimizer, max_norm=train.clip)
+                optimizer.step()
+                if turn is not None:
+                    seen.others["rival"] = turn(batch, rate)
             step += 1
             if watcher is not None:
                 watcher.advance(step)

@@ -12,15 +12,23 @@ from nearfar.errors import NearfarError
 from nearfar.experiment import Train
 
 
-def optimiser(modules: list[nn.Module], train: Train) -> torch.optim.Optimizer:
-    """AdamW, SGD or LARS over all parameters; weight decay on matrices and kernels only."""
+def optimiser(
+    modules: list[nn.Module], train: Train, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Optimizer:
+    """AdamW, SGD or LARS over all parameters; weight decay on matrices and kernels only.
+
+    Args:
+        modules: What has parameters.
+        train: Which optimiser.
+        betas: Of AdamW.
+    """
     every = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in every.values() if p.ndim > 1], "weight_decay": train.weight_decay},
         {"params": [p for p in every.values() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr)
+        return torch.optim.AdamW(groups, lr=train.lr, betas=betas)
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=train.lr, momentum=0.9, nesterov=True)
     try:

@@ -36,7 +36,8 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
 
     Raises:
         NearfarError: The batch is larger than the data or than the bank, or does not fit the
-            number of devices; settings that several objectives do not allow.
+            number of devices; settings that several objectives or two
+            players do not allow.
     """
     items = len(experiment.pairs)
     if train.batch_size is not None and train.batch_size > items:
@@ -52,6 +53,11 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
             f"cache_chunk={train.cache_chunk} and a second objective "
             f"({', '.join(experiment.auxiliaries)}) do not go together: it needs the whole batch's "
             "graph. Wanted one of the two."
+        )
+    if experiment.rival is not None and train.devices > 1:
+        raise NearfarError(
+            f"devices={train.devices}: a game of two players needs one process that sees all "
+            "fakes. Wanted --devices 1."
         )
     if train.aggregator != "sum" and not experiment.auxiliaries:
         raise NearfarError(
