@@ -45,6 +45,28 @@ class Auxiliary(nn.Module, ABC):
         """
 
 
+class Rival(nn.Module, ABC):
+    """The other player of a two-player game: a generator, against the model.
+
+    It has an optimiser of its own and moves after the model in every step. What the model makes of
+    its fakes is one of the experiment's objectives.
+
+    Attributes:
+        pace: Its learning rate, relative to the model's.
+        betas: Adam's, of both players; momentum makes two players circle each other.
+    """
+
+    pace: float = 1.0
+    betas: tuple[float, float] = (0.0, 0.99)
+
+    @abstractmethod
+    def forward(self, model: Model, batch: Batch) -> Tensor:
+        """Its loss against the model as it is now, a scalar with a graph to its own parameters."""
+
+    def moved(self) -> None:
+        """Called after each of its moves: for a running average of its weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
     """One more section of the report, in plain values.
@@ -56,6 +78,7 @@ class Exhibit:
         x: What the x axis shows.
         y: What the y axis shows.
         pictures: (H, W, 3) uint8, one picture; several are laid side by side in it.
+        sounds: WAV files to play, each with a picture beside it.
     """
 
     title: str
@@ -64,6 +87,7 @@ class Exhibit:
     x: str = ""
     y: str = ""
     pictures: NDArray[np.uint8] | None = None
+    sounds: Sequence[tuple[bytes, NDArray[np.uint8]]] = ()
 
 
 def _no_exhibits(model: Model) -> list[Exhibit]:
@@ -80,6 +104,7 @@ class Experiment:
         objective: ``objective(query, key, ids=ids)``, the loss of a batch of projections; with
             ``weight=`` or ``mask=`` too where the pairs give them.
         auxiliaries: Further objectives, by name.
+        rival: The other player, if there are two.
         contrastive_weight: The contrastive loss is multiplied by this; 0 only watches it.
         temperature: The objective's temperature; the loop advances its schedule and shows it.
         inputs: What `Model.embed` takes, one per item: for maps, neighbours and searches.
@@ -98,6 +123,7 @@ class Experiment:
     temperature: Temperature
     inputs: Sequence[Any]
     auxiliaries: Mapping[str, Auxiliary] = field(default_factory=dict)
+    rival: Rival | None = None
     contrastive_weight: float = 1.0
     labels: Sequence[str] | None = None
     probe: Probe | None = None

@@ -46,6 +46,10 @@ def png(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _wav(sound: bytes) -> str:
+    return "data:audio/wav;base64," + base64.b64encode(sound).decode()
+
+
 def _section(exhibit: Exhibit) -> dict[str, Any]:
     figure = None
     if exhibit.curves:
@@ -60,4 +64,5 @@ def _section(exhibit: Exhibit) -> dict[str, Any]:
         "text": exhibit.text,
         "figure": figure,
         "picture": None if exhibit.pictures is None else png(exhibit.pictures),
+        "sounds": [(_wav(sound), png(picture)) for sound, picture in exhibit.sounds],
     }
