@@ -207,6 +207,28 @@ def test_tables_keep_the_ids_and_name_what_is_odd(tmp_path: Path) -> None:
         read_graph(tmp_path)
 
 
+@pytest.mark.parametrize("ending", [".tsv", ".parquet"])
+def test_every_kind_of_table_is_the_same_graph(tmp_path: Path, ending: str) -> None:
+    from pyarrow import csv, parquet
+
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "nodes.csv").write_text("id,label,a,b\n7,x,1,0\n8,y,0.5,2\n")
+    (tmp_path / "csv" / "edges.csv").write_text("source,target\n8,7\n")
+    (tmp_path / "other").mkdir()
+    for name in ("nodes", "edges"):
+        table = csv.read_csv(tmp_path / "csv" / f"{name}.csv")
+        file = tmp_path / "other" / f"{name}{ending}"
+        if ending == ".parquet":
+            parquet.write_table(table, file)
+        else:
+            csv.write_csv(table, file, csv.WriteOptions(delimiter="\t"))
+    one, other = read_graph(tmp_path / "csv"), read_graph(tmp_path / "other")
+    assert one.names == other.names == ["7", "8"]
+    assert one.labels == other.labels
+    assert torch.equal(one.x, other.x)
+    assert torch.equal(one.edges, other.edges)
+
+
 def test_what_is_no_graph(tmp_path: Path) -> None:
     for wanted in ("there is nothing there", "no graph in this folder"):
         with pytest.raises(NearfarError, match=wanted):
