@@ -212,7 +212,7 @@ def test_every_kind_of_table_is_the_same_graph(tmp_path: Path, ending: str) -> N
     from pyarrow import csv, parquet
 
     (tmp_path / "csv").mkdir()
-    (tmp_path / "csv" / "nodes.csv").write_text("id,label,a,b\n7,x,1,0\n8,y,0.5,2\n")
+    (tmp_path / "csv" / "nodes.csv").write_text("id,label,a,b\n7,x,1,0\n8,y,0.5,2\n9,x,0,1\n")
     (tmp_path / "csv" / "edges.csv").write_text("source,target\n8,7\n")
     (tmp_path / "other").mkdir()
     for name in ("nodes", "edges"):
@@ -223,7 +223,7 @@ def test_every_kind_of_table_is_the_same_graph(tmp_path: Path, ending: str) -> N
         else:
             csv.write_csv(table, file, csv.WriteOptions(delimiter="\t"))
     one, other = read_graph(tmp_path / "csv"), read_graph(tmp_path / "other")
-    assert one.names == other.names == ["7", "8"]
+    assert one.names == other.names == ["7", "8", "9"]
     assert one.labels == other.labels
     assert torch.equal(one.x, other.x)
     assert torch.equal(one.edges, other.edges)
