@@ -164,6 +164,13 @@ def test_settings_that_do_not_fit(
     assert said in capsys.readouterr().err
 
 
+def test_labels_may_come_after_the_game(shapes: Path, trained: Path, tmp_path: Path) -> None:
+    assert train(shapes, tmp_path / "run", *BOTH, "--encoder", str(trained)) == 0
+    before = load_file(Run(trained).model / "model.safetensors")
+    began = load_file(Run(tmp_path / "run").untrained)
+    assert all(torch.equal(before[name], began[name]) for name in before)
+
+
 def test_labels_are_as_many_of_each_class_and_never_held_out_ones() -> None:
     labels = ["a"] * 40 + ["b"] * 10
     known = [row % 2 == 0 for row in range(50)]

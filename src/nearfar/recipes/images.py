@@ -10,12 +10,13 @@ cross-entropy on a share of them is asked for beside the game.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
 from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
-from nearfar.model import Embedding, Model
+from nearfar.model import Embedding, Model, load
 from nearfar.pairs import ImageFolder, ImageReader, PicturePairs, simclr_views
 from nearfar.probes import held_out
 from nearfar.recipes._label_objective import classifier_exhibit, label_objective
@@ -43,7 +44,8 @@ def images(
     Args:
         path: Folder of pictures, nested or flat; JPEG, PNG and others, any size, grey or colour.
         size: Side in pixels that the encoder sees; by default the pictures' own, 32 to 64.
-        encoder: resnet (small, for small pictures), or a Hugging Face vision model: name or folder.
+        encoder: resnet (small, for small pictures), a run folder whose encoder trains on, or a
+            Hugging Face vision model: name or folder.
         weights: Start a Hugging Face model from its trained weights.
         temperature: How sharply hard negatives are weighted; low is sharp.
         final_temperature: Move the temperature to this one along a cosine.
@@ -61,7 +63,10 @@ def images(
     """
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
-    network = choose_image_encoder(encoder, weights=weights)
+    if (Path(encoder) / "model" / "config.json").is_file():
+        network = load(encoder).encoder
+    else:
+        network = choose_image_encoder(encoder, weights=weights)
     tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     views = simclr_views(reader.size, rotate=rotate, crop=crop, colour=colour)
     probe = held_out(folder.files, folder.labels)
