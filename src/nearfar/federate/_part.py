@@ -1,0 +1,35 @@
+"""The pairs of one client: a part of a data set, which is all that it can draw."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from nearfar.pairs import Batch, Pairs
+
+
+class Part:
+    """Some rows of a data set as a data set.
+
+    Args:
+        pairs: The whole, of which nothing else is ever drawn.
+        rows: (N,) rows of it.
+    """
+
+    def __init__(self, pairs: Pairs, rows: Tensor) -> None:
+        self._pairs, self.rows = pairs, rows.long()
+        content = hashlib.blake2b(pairs.fingerprint.encode(), digest_size=8)
+        content.update(self.rows.numpy().tobytes())
+        self.fingerprint = content.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def draw(self, rows: Tensor, device: torch.device) -> Batch:
+        """Pairs of the client's items ``rows``, counted from its first."""
+        return self._pairs.draw(self.rows[rows], device)
+
+    def names(self, rows: Tensor) -> list[str]:
+        return self._pairs.names(self.rows[rows])
