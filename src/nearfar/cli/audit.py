@@ -10,13 +10,16 @@ if TYPE_CHECKING:
 
     from nearfar.anatomy.leakage import Audit
     from nearfar.experiment import Train
+    from nearfar.probes import Shortcuts
 
 
 def audit(run: str, devices: int = 8, per_device: int | None = None, json: bool = False) -> int:
     """Test what a trained model would give away on several devices with statistics of their own.
 
     A batch of the run's pairs is shared out among virtual devices, in this process; the model is in
-    training mode and stays as it was. The game is played within the batch.
+    training mode and stays as it was. The game is played within the batch. Where the data are
+    sound files with labels, their sample rate, length and loudness are tested too: alone, they
+    should not tell the label.
 
     Args:
         run: A run folder.
@@ -56,8 +59,12 @@ def audit(run: str, devices: int = 8, per_device: int | None = None, json: bool 
         ids=batch.ids,
         seed=train.seed,
     )
+    # Pairs whose files may tell their labels by what is no part of them say so.
+    asked = getattr(experiment.pairs, "shortcuts", None)
+    told: Shortcuts | None = asked() if asked else None
     if json:
-        show.print_json({"run": run, **asdict(found)})
+        extra = {"shortcuts": asdict(told)} if told else {}
+        show.print_json({"run": run, **asdict(found), **extra})
         return 0
     console = show.out()
     console.print(_table(found))
@@ -65,6 +72,9 @@ def audit(run: str, devices: int = 8, per_device: int | None = None, json: bool 
     console.print(f"[bold]to do[/]    {found.mend}")
     if found.batch_norms:
         console.print(f"[bold]note[/]     {_note(train, batch_size)}")
+    if told:
+        alone = ", ".join(f"{name} {share:.1%}" for name, share in told.accuracy.items())
+        console.print(f"[bold]files[/]    {told.verdict} ({alone}; {told.items:,} files)")
     return 0
 
 

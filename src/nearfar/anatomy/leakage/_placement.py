@@ -131,7 +131,7 @@ def placement_gap(
 def _check(
     query: Tensor, key: Tensor, devices: int, total: int, rounds: int, *, virtual: bool
 ) -> None:
-    if query.shape != key.shape:
+    if len(query) != len(key):
         raise NearfarError(
             f"key_views has shape {tuple(key.shape)} but query_views has {tuple(query.shape)}; "
             "wanted one key for each query."
