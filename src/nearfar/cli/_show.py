@@ -130,7 +130,8 @@ def next_steps(run: Run, experiment: Experiment, path: str | None) -> list[str]:
     return [
         f"nearfar embed {folder} {data} --out {vectors}",
         f"nearfar search {folder} {experiment.model.reader.example} --gallery {data}",
-        f"nearfar evaluate {folder} {data}",
+        # Without a path it is judged by what the recipe kept for it.
+        f"nearfar evaluate {folder}" if experiment.probe else f"nearfar evaluate {folder} {data}",
     ]
 
 
