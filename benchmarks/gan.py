@@ -3,7 +3,7 @@
 Every way of training uses the recipe's networks, data, batch, steps and seeds. All but the classic
 ones use its optimiser, too, and judge the running average of the generator. The networks of all
 seeds train side by side in batched matrix products, each from its own seed; `nearfar train gan`
-does the same with one. Figures go to benchmarks/results/gan.json.
+does the same with one. Figures are added to those in benchmarks/results/gan.json.
 """
 
 from __future__ import annotations
@@ -211,12 +211,14 @@ COLUMNS = {"modes": 1, "quality": 3, "evenness": 3, "rarest": 2}
 
 
 def figures(rows: list[dict[str, float]]) -> list[str]:
-    """Mean +- standard error over seeds, and the lowest share of high quality."""
+    """Mean ± standard error over seeds, and the lowest share of high quality."""
     cells = []
     for name, digits in COLUMNS.items():
         values = torch.tensor([row[name] for row in rows]).double()
-        error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-        cells.append(f"{values.mean():.{digits}f} +- {error:.{digits}f}")
+        cell = f"{values.mean():.{digits}f}"
+        if len(values) > 1:
+            cell += f" ± {float(values.std()) / math.sqrt(len(values)):.{digits}f}"
+        cells.append(cell)
     return [*cells, f"{min(row['quality'] for row in rows):.3f}"]
 
 
@@ -225,12 +227,12 @@ def tables() -> list[str]:
     lines = []
     for title, ways in json.loads(RESULTS.read_text()).items():
         heads = ["modes", "high quality", "minus reverse KL", "rarest mode", "lowest quality"]
-        lines += [f"{title}:", "", "| | " + " | ".join([*heads, "CPU s"]) + " |"]
-        lines += ["|---" * (len(heads) + 2) + "|"]
+        lines += [f"{title}:", "", "| | " + " | ".join([*heads, "seeds", "CPU s"]) + " |"]
+        lines += ["|---" * (len(heads) + 3) + "|"]
         for name in [way for way in WAYS if way in ways]:
             found = ways[name]
             each = found["cpu_seconds"] / len(found["seeds"])
-            cells = [*figures(found["rows"]), f"{each:.0f}"]
+            cells = [*figures(found["rows"]), str(len(found["seeds"])), f"{each:.0f}"]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines.append("")
     return lines
@@ -252,11 +254,11 @@ def main() -> None:
         make, seconds = train(given.kind, WAYS[name], given.seeds, given.steps)
         rows = judged(given.kind, make, given.seeds)
         kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        kept.setdefault(f"{given.kind}, {given.steps} steps", {})[name] = {
-            "seeds": given.seeds,
-            "cpu_seconds": round(seconds, 1),
-            "rows": rows,
-        }
+        ways = kept.setdefault(f"{given.kind}, {given.steps} steps", {})
+        entry = ways.setdefault(name, {"seeds": [], "cpu_seconds": 0.0, "rows": []})
+        entry["seeds"] += given.seeds
+        entry["cpu_seconds"] = round(entry["cpu_seconds"] + seconds, 1)
+        entry["rows"] += rows
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
         print(given.kind, name, f"{seconds:.0f} s", *figures(rows), sep=" | ", flush=True)
 

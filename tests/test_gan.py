@@ -99,6 +99,17 @@ def test_the_generator_wants_the_opposite(ring: Experiment) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, ring.model.parameters(), strict=True))
 
 
+def test_the_game_is_in_full_precision(ring: Experiment) -> None:
+    assert ring.rival is not None
+    batch, losses = ring.pairs.draw(torch.arange(8), CPU), []
+    for enabled in (False, True):
+        with seeded(0), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            vectors = ring.model.encoder(batch.query)
+            referee = ring.auxiliaries["referee"](ring.model, batch, vectors)
+            losses.append((ring.rival(ring.model, batch).item(), referee.item()))
+    assert losses[0] == losses[1]
+
+
 def test_a_batch_has_two_kinds_and_other_partners(ring: Experiment) -> None:
     rows = torch.arange(50)
     with seeded(0):
@@ -359,6 +370,10 @@ def test_it_learns_the_ring(tmp_path: Path, capsys: Capture) -> None:
     page = (out / "report.html").read_text()
     assert "Samples over time: contrastive GAN" in page
     assert "Samples over time: plain GAN" in page
+    # The saved generators are judged anew.
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == rows
     # The discriminator embeds points.
     assert nearfar.load(out).embed([(0.1, 0.2)]).shape == (1, 8)
     assert main(["evaluate", str(out), "ring"]) == 0

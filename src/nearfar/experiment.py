@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +66,12 @@ class Rival(nn.Module, ABC):
 
     def moved(self) -> None:
         """Called after each of its moves: for a running average of its weights."""
+
+    def save(self, folder: Path) -> None:
+        """Write what is worth having beside the finished model; nothing by default."""
+
+    def load(self, folder: Path) -> None:
+        """Take what `save` wrote, for `nearfar evaluate`; nothing by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

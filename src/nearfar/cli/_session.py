@@ -66,6 +66,8 @@ class Session:
         disband()
         experiment.model.cpu().eval()
         experiment.model.save(run.model, recipe=self.recipe.reference, settings=self.settings)
+        if experiment.rival is not None:
+            experiment.rival.save(run.model)
         scores = self._judge(experiment, run) if outcome.finished else None
         steps_next = show.next_steps(run, experiment, self.settings.get("path"))
         take_snapshot(experiment, run, self.train, steps_next)

@@ -28,7 +28,10 @@ def evaluate(run: str, path: str | None = None, test: str | None = None, json: b
     if path is None:
         if test is not None:
             raise NearfarError(f"test={test!r} without a path to learn from: name both.")
-        probe = experiment_of(Run(run)).probe
+        experiment = experiment_of(Run(run))
+        if experiment.rival is not None:
+            experiment.rival.load(Run(run).model)
+        probe = experiment.probe
     else:
         found = model.reader.find(path)
         more = None if test is None else model.reader.find(test)

@@ -74,16 +74,19 @@ class GeneratorRival(Rival):
 
     def forward(self, model: Model, batch: Batch) -> Tensor:
         """Its fakes want to be the reals' partners; the plain GAN's generator beside."""
-        prepare, (game,), (plain,) = model.reader.prepare, self._game, self._plain
-        real = batch.ids == REAL
-        number = int(real.sum())
-        fake = prepare(self.player.generator.draw(number))
-        query, own, other = model(torch.cat([batch.query[real], batch.key[real], fake])).chunk(3)
-        odds = log_odds(query, own, other, game.temperature())
-        loss = functional.softplus(odds).mean()
-        if plain is not None:
-            beside = plain.rival_loss(number, prepare)
-            loss = loss + beside - beside.detach()  # its gradient; the loss shown is the game's
+        # Half precision has no digits for the odds of narrow modes.
+        with torch.autocast(batch.ids.device.type, enabled=False):
+            prepare, (game,), (plain,) = model.reader.prepare, self._game, self._plain
+            real = batch.ids == REAL
+            number = int(real.sum())
+            fake = prepare(self.player.generator.draw(number))
+            seen = model(torch.cat([batch.query[real], batch.key[real], fake]))
+            query, own, other = seen.chunk(3)
+            odds = log_odds(query, own, other, game.temperature())
+            loss = functional.softplus(odds).mean()
+            if plain is not None:
+                beside = plain.rival_loss(number, prepare)
+                loss = loss + beside - beside.detach()  # its gradient; the loss shown is the game's
         return loss
 
     def moved(self) -> None:
