@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from nearfar.errors import NearfarError, did_you_mean
 from nearfar.probes import Embed, Labelled, Probe, held_out
 
 
@@ -27,6 +29,25 @@ class Inputs:
     items: Sequence[Any]
     labels: list[str] | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def named(self, query: str, what: str) -> Any:
+        """An item by its name, or a picture by its path.
+
+        Args:
+            query: What the user typed.
+            what: What the items are called: places, frames.
+
+        Raises:
+            NearfarError: It is neither.
+        """
+        if query in self.names:
+            return self.items[self.names.index(query)]
+        if Path(query).is_file():
+            return query
+        raise NearfarError(
+            f"query={query!r} is neither a picture nor one of {len(self.names)} {what}, such as "
+            f"{self.names[0]!r}.{did_you_mean(query, self.names)}"
+        )
 
 
 class Reader(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,8 @@ def as_clip(text: str) -> Clip:
     """``path`` or ``path@12.5``, as `name_of` writes it."""
     path, at, start = text.rpartition("@")
     if at and not Path(text).is_file():
-        try:
+        with suppress(ValueError):
             return Clip(path, float(start))
-        except ValueError:
-            pass
     return Clip(text)
 
 

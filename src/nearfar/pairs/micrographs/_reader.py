@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.errors import NearfarError, did_you_mean
+from nearfar.errors import NearfarError
 from nearfar.pairs._reader import Inputs, Reader
 from nearfar.pairs.micrographs._files import SHAPE
 from nearfar.pairs.micrographs._map import Map, to_pixels
@@ -119,14 +119,7 @@ class MicrographReader(Reader):
 
     def one(self, query: str, gallery: Inputs) -> Any:
         """A place of the gallery by its name, or a picture by its path."""
-        if query in gallery.names:
-            return gallery.items[gallery.names.index(query)]
-        if Path(query).is_file():
-            return query
-        raise NearfarError(
-            f"query={query!r} is neither a picture nor one of {len(gallery.names)} places, such as "
-            f"{gallery.names[0]!r}.{did_you_mean(query, gallery.names)}"
-        )
+        return gallery.named(query, "places")
 
     def baselines(self) -> dict[str, Embed]:
         """Raw pixels, pixels averaged over all rotations, and the analytic ring spectra."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nearfar.errors import NearfarError, did_you_mean
+from nearfar.errors import NearfarError
 from nearfar.pairs._reader import Inputs, Reader
 from nearfar.pairs.pixels._clips import read_picture_file
 from nearfar.pairs.pixels._flow import Method
@@ -103,14 +103,7 @@ class PixelReader(Reader):
 
     def one(self, query: str, gallery: Inputs) -> Any:
         """A frame by its name (dog/00012), or a picture by its path."""
-        if query in gallery.names:
-            return gallery.items[gallery.names.index(query)]
-        if Path(query).is_file():
-            return query
-        raise NearfarError(
-            f"query={query!r} is neither a picture nor one of {len(gallery.names)} frames, such as "
-            f"{gallery.names[0]!r}.{did_you_mean(query, gallery.names)}"
-        )
+        return gallery.named(query, "frames")
 
     def baselines(self) -> dict[str, Embed]:
         """Patches, normalised patches and colours of places."""
