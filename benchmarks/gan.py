@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nearfar.encoders import PointGenerator, PointMLP
-from nearfar.experiment import Train
 from nearfar.pairs import seeded
 from nearfar.pairs.points import mixture
 from nearfar.probes import ModeProbe, nearest_centre
@@ -106,7 +105,7 @@ def networks(way: Way, seeds: list[int]) -> tuple[Side, Side]:
 
 def train(kind: str, way: Way, seeds: list[int], steps: int) -> tuple[Side, float]:
     """The generators, averaged where the way says so, and the CPU seconds of all together."""
-    source, settings = mixture(kind), Train(steps=steps, lr=way.rate)
+    source = mixture(kind)
     points = source.points(100_000, seed=0)[0] / source.scale
     look, make = networks(way, seeds)
     mean = networks(way, seeds)[1].requires_grad_(False)
@@ -117,7 +116,7 @@ def train(kind: str, way: Way, seeds: list[int], steps: int) -> tuple[Side, floa
     began = time.process_time()
     with seeded(*seeds):
         for step in range(steps):
-            rate = way.rate if way.classic else learning_rate(settings, step, steps)
+            rate = way.rate if way.classic else learning_rate(way.rate, 0.1, step, steps)
             for player in players:
                 player.param_groups[0]["lr"] = rate
 

@@ -27,6 +27,7 @@ FULL = ["--steps", "240"]
 PARTS = {
     "whole": [],
     "no fakes": ["--fakes", "0"],
+    "missing words": ["--missing", "1"],
     "masked words": ["--masked_words", "0.1"],
     "masked pairs": ["--masked_words", "0.1", "--masked_pairs", "true"],
     "margin 0.1": ["--margin", "0.1"],

@@ -113,6 +113,7 @@ def test_labels_beside_the_game(shapes: Path, tmp_path: Path, aggregator: str) -
     assert all(name.startswith("encoder") for name in accords[0]["layers"])
     page = run.report.read_text()
     assert "Harmony of the objectives" in page
+    assert "Who is louder, layer by layer" in page
     assert "From 30 labels of 3 classes it names" in page
     # What is handed over is the encoder: no classifier.
     assert "classifier" not in json.dumps(json.loads((run.model / "config.json").read_text()))

@@ -122,6 +122,7 @@ class Experiment:
         exhibits: Further sections of the report, made from the trained model.
         steps: Steps that suit this recipe when the user names none.
         batch_size: Items a step that suit it; None for 128, or all where there are fewer.
+        lr: Highest learning rate that suits it.
     """
 
     model: Model
@@ -139,6 +140,7 @@ class Experiment:
     exhibits: Callable[[Model], list[Exhibit]] = _no_exhibits
     steps: int = 3000
     batch_size: int | None = None
+    lr: float = 1.5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ class Train:
         batch_size: Items a step; the recipe knows a good number.
         devices: Processes that share a batch, each on a device of its own (on the CPU, a part of
             its cores); batch norms see all of the batch.
-        lr: Highest learning rate.
+        lr: Highest learning rate; the recipe knows a good one.
         weight_decay: On weight matrices only, not on biases and norms.
         optimizer: adamw, sgd (momentum 0.9) or lars (for batches of thousands).
         warmup: Share of the steps in which the rate rises; then it falls as a cosine.
@@ -174,7 +176,7 @@ class Train:
     steps: int | None = None
     batch_size: int | None = None
     devices: int = 1
-    lr: float = 1.5e-3
+    lr: float | None = None
     weight_decay: float = 1e-4
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     warmup: float = 0.1
@@ -198,7 +200,7 @@ class Train:
             raise NearfarError(
                 f"warmup={self.warmup}: wanted a share of the steps, 0 <= warmup < 1."
             )
-        if self.lr <= 0:
+        if self.lr is not None and self.lr <= 0:
             raise NearfarError(f"lr={self.lr}: wanted a positive learning rate.")
         if self.cache_chunk is not None and self.cache_chunk < 4:
             raise NearfarError(

@@ -47,15 +47,14 @@ class Session:
         every = {"recipe": self.recipe.reference, **self.settings, **asdict(self.train)}
         with nullcontext() if leading else redirect_stdout(StringIO()):
             experiment = build(self.recipe, self.settings, self.train.seed)
-        batch, steps = plan(experiment, self.train)
+        planned = plan(experiment, self.train)
         if not leading:
             return self._help(experiment, run)
         run.begin(every, fresh=self.train.fresh)
         show.show_start(
             console,
             experiment,
-            batch,
-            steps,
+            planned,
             self._where(),
             precision(self.train),
             self.train.bank,

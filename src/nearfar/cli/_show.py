@@ -18,7 +18,7 @@ from nearfar.anatomy import health
 from nearfar.experiment import Experiment
 from nearfar.probes import Scores
 from nearfar.report import Trial
-from nearfar.train import Outcome, Run
+from nearfar.train import Outcome, Plan, Run
 
 
 def out(as_json: bool = False) -> Console:
@@ -29,13 +29,13 @@ def out(as_json: bool = False) -> Console:
 def show_start(
     console: Console,
     experiment: Experiment,
-    batch: int,
-    steps: int,
+    planned: Plan,
     device: str,
     precision: str,
     bank: int | None = None,
 ) -> None:
     """Before training: what was found, and what the game will be."""
+    batch = planned.batch_size
     crowd = f"up to {2 * batch - 2:,}" if bank is None else f"up to {bank + batch - 1:,}"
     parameters = sum(p.numel() for p in experiment.model.parameters())
     console.print(
@@ -54,7 +54,7 @@ def show_start(
     if experiment.auxiliaries:
         console.print(f"[bold]beside[/]     {', '.join(experiment.auxiliaries)}")
     console.print(
-        f"[bold]game[/]       {steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in "
+        f"[bold]game[/]       {planned.steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in "
         f"the batch, one way, {batch - 1:,}: chance level log {batch} = {math.log(batch):.2f}"
     )
 

@@ -39,7 +39,7 @@ def audit(run: str, devices: int = 8, per_device: int | None = None, json: bool 
     from nearfar.train import Run, plan
 
     experiment, train = rebuilt(Run(run))
-    batch_size, _ = plan(experiment, train)
+    batch_size = plan(experiment, train).batch_size
     each = max(2, batch_size // max(devices, 1)) if per_device is None else per_device
     wanted, items = devices * each, len(experiment.pairs)
     if devices < 2 or each < 2 or wanted > items:

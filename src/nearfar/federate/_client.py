@@ -127,9 +127,10 @@ class Client:
         first = number * self._federation.local_steps
         learner.train()
         order = mix(train.seed, self.owner)
+        highest = train.lr or experiment.lr
         for step in range(first, first + self._federation.local_steps):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(train, step, self._steps)
+                group["lr"] = rate = learning_rate(highest, train.warmup, step, self._steps)
             tau.advance(step / self._steps)
             with seeded(train.seed, self.owner, step):
                 rows = batch_rows(len(experiment.pairs), self._batch_size, order, step)
@@ -145,7 +146,13 @@ class Client:
             )
         stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids))
         others = {name: loss.item() for name, loss in seen.others.items()}
-        return {"loss": seen.loss.item(), **others, "temperature": tau().item(), **stats}
+        return {
+            "loss": seen.loss.item(),
+            "lr": rate,
+            **others,
+            "temperature": tau().item(),
+            **stats,
+        }
 
     def _weights(self) -> State:
         return {name: x.detach().cpu().clone() for name, x in self._learner.state_dict().items()}

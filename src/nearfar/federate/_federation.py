@@ -18,7 +18,7 @@ class Federation:
         rounds: Times that clients train and the server averages their weights.
         local_steps: Optimiser steps of each client in a round.
         batch_size: Items a step; the recipe knows a good number. A client with fewer takes all.
-        lr: Highest learning rate.
+        lr: Highest learning rate; the recipe knows a good one.
         weight_decay: On weight matrices only, not on biases and norms.
         optimizer: adamw, sgd (momentum 0.9) or lars; each round begins with a fresh one.
         warmup: Share of the steps in which the rate rises; then it falls as a cosine.
@@ -48,7 +48,7 @@ class Federation:
     rounds: int = 20
     local_steps: int = 10
     batch_size: int | None = None
-    lr: float = 1.5e-3
+    lr: float | None = None
     weight_decay: float = 1e-4
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     warmup: float = 0.1

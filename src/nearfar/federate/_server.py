@@ -21,7 +21,6 @@ from nearfar.federate._line import Line
 from nearfar.federate._messages import Answer, Ask, Hello, Shared, Task, Words, size
 from nearfar.files import replace_bytes, replace_text
 from nearfar.train import Run
-from nearfar.train._optimiser import learning_rate
 
 Say = Callable[[str], None]
 _PAUSE = 1.0
@@ -197,9 +196,6 @@ class Server:
             "step": step,
             "round": self.round,
             "seconds": round(seconds + (before[-1]["seconds"] if before else 0.0), 3),
-            "lr": learning_rate(
-                federation.train(), step - 1, federation.rounds * federation.local_steps
-            ),
             "clients": len(answers),
             "bank_entries": len(self.bank),
             "bytes_up": up,

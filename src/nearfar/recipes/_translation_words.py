@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -13,7 +14,7 @@ from nearfar.experiment import Auxiliary
 from nearfar.loss import Temperature, info_nce
 from nearfar.model import Model
 from nearfar.pairs import Batch
-from nearfar.pairs.translation import Tokens, closed, shuffled
+from nearfar.pairs.translation import Tokens, closed
 
 
 class MaskedWords(Auxiliary):
@@ -103,45 +104,35 @@ class MaskedWords(Auxiliary):
 
 
 class OwnFakes(Auxiliary):
-    """A sentence must be nearer to its translation than to the translation's shuffled words.
+    """A sentence must be nearer to its translation than to a fake of the translation.
 
     InfoNCE with one negative for each query: what the crowd of other translations cannot teach,
     since their words tell them apart already.
 
     Args:
-        starts: (vocabulary,) whether a subword begins a word.
-        letters: (vocabulary,) whether it holds a letter.
-        pad: The padding.
+        fake: (N, L) subwords to fakes of them; a row that comes back as it was is not asked.
         temperature: The recipe's.
         share: How many sentences a step are asked, as a share of the batch.
         weight: Of this loss.
     """
 
-    starts: Tensor
-    letters: Tensor
-
     def __init__(
         self,
-        starts: list[bool],
-        letters: list[bool],
-        pad: int,
+        fake: Callable[[Tensor], Tensor],
         temperature: Temperature,
         *,
         share: float = 0.25,
         weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.register_buffer("starts", torch.tensor(starts), persistent=False)
-        self.register_buffer("letters", torch.tensor(letters), persistent=False)
-        self.weight, self.share, self.pad = weight, share, pad
+        self.weight, self.share, self.fake = weight, share, fake
         # Registered by the experiment already.
         self._temperature = [temperature]
 
     def forward(self, model: Model, batch: Batch, vectors: Tensor) -> Tensor:
         rows = max(1, round(self.share * len(batch.query)))
         keys = batch.key[:rows]
-        fakes = shuffled(keys, self.starts, self.letters, self.pad)
-        # A sentence of one word has no other order.
+        fakes = self.fake(keys)
         changed = (fakes != keys).any(1)
         if not changed.any():
             return vectors.sum() * 0.0

@@ -87,4 +87,5 @@ def gan(
         exhibits=lambda model: exhibits(rival, data),
         steps=data.steps,
         batch_size=min(128 if data.size is None else 64, len(data.items)),
+        lr=2e-3 if data.size is None else 1.5e-3,
     )

@@ -100,4 +100,5 @@ def pixels(
         exhibits=partial(exhibits, store, flow),
         steps=900,
         batch_size=min(1024, len(pairs)),
+        lr=2.5e-3,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from nearfar.report._figures import INK, empty
 
@@ -32,19 +33,43 @@ def cosines(accords: Accords) -> go.Figure:
 
 def layers(accords: Accords) -> go.Figure:
     """The cosine layer by layer: blue agrees, red conflicts."""
+    steps, names, grid = _by_layer(accords, "layers")
+    return _map(steps, names, grid, zmin=-1, zmax=1, colorscale="RdBu", title="cosine")
+
+
+def layer_lengths(accords: Accords) -> go.Figure:
+    """How many times as long the contrastive gradient is, layer by layer."""
+    steps, names, grid = _by_layer(accords, "layer_ratios")
+    with np.errstate(divide="ignore"):
+        powers = np.log10(grid).clip(-2, 2)
+    marks = {"tickvals": [-2, -1, 0, 1, 2], "ticktext": ["0.01", "0.1", "1", "10", "100"]}
+    return _map(
+        steps, names, powers, zmin=-2, zmax=2, colorscale="PuOr", title="times as long", **marks
+    )
+
+
+def _by_layer(accords: Accords, key: str) -> tuple[list[int], list[str], NDArray[np.float64]]:
+    """Steps, layers, and (layers, steps) values of the first pair of objectives."""
     objective = _objectives(accords)[0]
     own = [line for line in accords if line["objective"] == objective]
-    names = list(dict.fromkeys(name for line in own for name in line["layers"]))
-    grid = np.array([[line["layers"].get(name, np.nan) for line in own] for name in names])
+    names = list(dict.fromkeys(name for line in own for name in line[key]))
+    grid = np.array([[line[key].get(name, np.nan) for line in own] for name in names], float)
+    return [line["step"] for line in own], names, grid
+
+
+def _map(
+    steps: list[int],
+    names: list[str],
+    grid: NDArray[np.float64],
+    *,
+    zmin: float,
+    zmax: float,
+    colorscale: str,
+    **bar: Any,
+) -> go.Figure:
     figure = empty("step", "", 120 + 16 * len(names))
     figure.add_heatmap(
-        z=grid,
-        x=[line["step"] for line in own],
-        y=names,
-        zmin=-1,
-        zmax=1,
-        colorscale="RdBu",
-        colorbar={"title": "cosine"},
+        z=grid, x=steps, y=names, zmin=zmin, zmax=zmax, colorscale=colorscale, colorbar=bar
     )
     figure.update_yaxes(autorange="reversed", tickfont={"size": 10}, automargin=True)
     figure.update_layout(hovermode="closest")

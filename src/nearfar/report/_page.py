@@ -48,6 +48,7 @@ def write_report(run: Run) -> None:
     if accords:
         figures["fig-harmony"] = _harmony.cosines(accords)
         figures["fig-layers"] = _harmony.layers(accords)
+        figures["fig-lengths-of-layers"] = _harmony.layer_lengths(accords)
     extra = exhibits(run)
     own = {
         f"fig-own-{number}": section["figure"]

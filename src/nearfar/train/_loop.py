@@ -53,7 +53,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             there are not as many devices, or a checkpoint could not be written (the last good one
             stays).
     """
-    batch_size, steps = plan(experiment, train)
+    planned = plan(experiment, train)
+    batch_size, steps = planned.batch_size, planned.steps
     checkpoints = Checkpoints()
     fabric = make_fabric(train, checkpoints)
     fabric.launch()
@@ -126,7 +127,7 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
         )
     with nobody_missing(), StopSignal() as stop, watcher or nullcontext():
         while step < steps and not anywhere(stop.asked, fabric.device):
-            rate = learning_rate(train, step, steps)
+            rate = learning_rate(planned.lr, train.warmup, step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             experiment.temperature.advance(step / steps)

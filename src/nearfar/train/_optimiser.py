@@ -17,6 +17,8 @@ def optimiser(
 ) -> torch.optim.Optimizer:
     """AdamW, SGD or LARS over all parameters; weight decay on matrices and kernels only.
 
+    Its learning rate is 0 until it is set, which is done at every step.
+
     Args:
         modules: What has parameters.
         train: Which optimiser.
@@ -28,9 +30,9 @@ def optimiser(
         {"params": [p for p in every.values() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, betas=betas)
+        return torch.optim.AdamW(groups, lr=0.0, betas=betas)
     if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
     try:
         from pytorch_optimizer import LARS
     except ImportError as error:
@@ -38,17 +40,23 @@ def optimiser(
             "optimizer='lars' comes from the package pytorch-optimizer, which is not installed: "
             "pip install 'nearfar[lars]'"
         ) from error
-    return LARS(groups, lr=train.lr, momentum=0.9)
+    return LARS(groups, lr=0.0, momentum=0.9)
 
 
-def learning_rate(train: Train, step: int, steps: int) -> float:
+def learning_rate(highest: float, warmup: float, step: int, steps: int) -> float:
     """Linear warm-up, then a cosine to zero: a pure function of the step.
 
+    Args:
+        highest: The rate after the warm-up.
+        warmup: Its share of the steps.
+        step: From 0 on.
+        steps: Of the training.
+
     Example:
-        >>> [round(learning_rate(Train(lr=1.0, warmup=0.5), step, 4), 2) for step in range(4)]
+        >>> [round(learning_rate(1.0, 0.5, step, 4), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
     """
-    warm = round(train.warmup * steps)
+    warm = round(warmup * steps)
     if step < warm:
-        return train.lr * (step + 1) / warm
-    return train.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+        return highest * (step + 1) / warm
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))

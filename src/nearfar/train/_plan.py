@@ -12,6 +12,21 @@ from nearfar.experiment import Experiment, Train
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What the user named, and where he did not, what suits the recipe.
+
+    Attributes:
+        batch_size: Of all devices together.
+        steps: Of the whole training.
+        lr: Highest learning rate.
+    """
+
+    batch_size: int
+    steps: int
+    lr: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a session of training ended.
 
@@ -31,8 +46,8 @@ class Outcome:
         return self.step == self.steps
 
 
-def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
-    """The batch size, of all devices together, and the number of steps.
+def plan(experiment: Experiment, train: Train) -> Plan:
+    """Fill in what the user left out.
 
     Raises:
         NearfarError: The batch is larger than the data or than the bank, or does not fit the
@@ -81,7 +96,7 @@ def plan(experiment: Experiment, train: Train) -> tuple[int, int]:
             f"{batch_size} items chunk by chunk, side by side, and need equally many. Wanted a "
             f"multiple of {train.devices}, such as --batch-size {even}."
         )
-    return batch_size, train.steps or experiment.steps
+    return Plan(batch_size, train.steps or experiment.steps, train.lr or experiment.lr)
 
 
 def precision(train: Train) -> str:
