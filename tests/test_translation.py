@@ -28,7 +28,6 @@ from nearfar.pairs.translation import (
     has_letters,
     normalised,
     read_corpora,
-    shortened,
     shuffled,
     shuffled_words,
     swapped_words,
@@ -264,22 +263,6 @@ def test_shuffled_subwords_keep_words_and_the_stop() -> None:
     assert all(s.endswith(".") for s in spelled)
     assert len(set(spelled[::2])) > 40
     assert len(set(spelled[1::2])) == 6
-
-
-def test_a_fake_may_lack_one_whole_word() -> None:
-    own = reader()
-    starts = torch.tensor(word_starts(own.tokenizer))
-    words = ["man", "holds", "woman", "near", "straße"]
-    x = own.read([" ".join(words), "dog"] * 100)
-    with seeded(0):
-        changed = shortened(x, starts, own.pad)
-    assert changed.shape == x.shape
-    spelled = [own.tokenizer.decode(row[row != 0].tolist()).split() for row in changed]
-    assert {tuple(left) for left in spelled[::2]} == {
-        tuple(word for word in words if word != gone) for gone in words
-    }
-    # What has one word has none to lose.
-    assert torch.equal(changed[1::2], x[1::2])
 
 
 def test_fakes_of_text() -> None:

@@ -54,8 +54,9 @@ def show_start(
     if experiment.auxiliaries:
         console.print(f"[bold]beside[/]     {', '.join(experiment.auxiliaries)}")
     console.print(
-        f"[bold]game[/]       {planned.steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in "
-        f"the batch, one way, {batch - 1:,}: chance level log {batch} = {math.log(batch):.2f}"
+        f"[bold]game[/]       {planned.steps:,} steps of {batch:,} pairs, {crowd} negatives "
+        f"a query; in the batch, one way, {batch - 1:,}: chance level log {batch} = "
+        f"{math.log(batch):.2f}"
     )
 
 

@@ -40,7 +40,8 @@ def pixels(
     ring: float = 0.0,
     rotate: float = 15.0,
     scale: float = 0.25,
-    colour: float = 0.4,
+    colour: float = 0.15,
+    hide: float = 0.5,
     temperature: float = 0.07,
 ) -> Experiment:
     """Learn from videos.
@@ -68,6 +69,7 @@ def pixels(
         rotate: Views are turned by up to this many degrees either way.
         scale: Views are larger or smaller by up to this in the logarithm.
         colour: Strength of the colour changes.
+        hide: Chance that a part of a view is hidden by another window.
         temperature: How sharply hard negatives are weighted; low is sharp.
     """
     reader = PixelReader(size, flow)
@@ -85,6 +87,7 @@ def pixels(
         rotate=rotate,
         scale=scale,
         colour=colour,
+        hide=hide,
     )
     tau = Temperature(temperature)
     return Experiment(

@@ -24,7 +24,6 @@ from nearfar.pairs.translation import (
     bitext_probe,
     halves,
     has_letters,
-    shortened,
     shuffled,
     special,
     word_starts,
@@ -57,7 +56,6 @@ def translation(
     margin: float = 0.0,
     drop: float = 0.1,
     fakes: float = 1.0,
-    missing: float = 0.0,
     masked_words: float = 0.0,
     masked_pairs: bool = False,
     monolingual: str | None = None,
@@ -84,7 +82,6 @@ def translation(
         margin: Taken from the similarity of a pair, so that it must win by more.
         drop: The chance that a subword is missing from a view.
         fakes: Weight of telling a translation from its own shuffled words; transformer only.
-        missing: Weight of telling it from itself without one of its words; transformer only.
         masked_words: Weight of guessing hidden words; transformer only.
         masked_pairs: Words are hidden in a sentence and its translation side by side.
         monolingual: A file of sentences in which words are hidden; by default the batch's.
@@ -100,14 +97,11 @@ def translation(
     pairs = TranslationPairs(learned, reader, drop)
     auxiliaries: dict[str, Auxiliary] = {}
     if isinstance(network, TextTransformer):
-        starts = torch.tensor(word_starts(reader.tokenizer))
         if fakes:
+            starts = torch.tensor(word_starts(reader.tokenizer))
             letters = torch.tensor(has_letters(reader.tokenizer))
             order = partial(shuffled, starts=starts, letters=letters, pad=reader.pad)
             auxiliaries["fakes"] = OwnFakes(order, tau, weight=fakes)
-        if missing:
-            without = partial(shortened, starts=starts, pad=reader.pad)
-            auxiliaries["missing"] = OwnFakes(without, tau, weight=missing)
         if masked_words:
             corpus = None if monolingual is None else reader.tokens(Bitext.read(monolingual)[0])
             auxiliaries["masked_words"] = MaskedWords(

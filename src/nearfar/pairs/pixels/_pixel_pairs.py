@@ -49,6 +49,8 @@ class PixelPairs:
         rotate: Largest turn of a view in degrees.
         scale: Largest change of the logarithm of a view's size.
         colour: Strength of the changes of colour.
+        hide: Chance that a part of a view shows another window of the batch instead, so that a
+            pixel is known by what is near it and not by what is behind it.
 
     Raises:
         NearfarError: A number that makes no sense.
@@ -67,7 +69,8 @@ class PixelPairs:
         ring: float = 0.0,
         rotate: float = 15.0,
         scale: float = 0.25,
-        colour: float = 0.4,
+        colour: float = 0.15,
+        hide: float = 0.5,
     ) -> None:
         if gap < 0 or side < 16 or pixels < 2 or (ring and ring <= near):
             raise NearfarError(
@@ -77,7 +80,7 @@ class PixelPairs:
             )
         self.side, self.pixels, self.gap, self.method = side, pixels, gap, flow
         self.checks, self.near, self.ring = checks, near, ring
-        self.rotate, self.scale, self.colour = rotate, scale, colour
+        self.rotate, self.scale, self.colour, self.hide = rotate, scale, colour, hide
         self.store = store
         self._frames = [
             (stretch, number)
@@ -169,7 +172,13 @@ class PixelPairs:
 
     def _draw_window(self, place: Points, mirror: bool, rng: np.random.Generator) -> Window:
         return Window.draw(
-            rng, place, self.side, rotate=self.rotate, scale=self.scale, mirror=mirror
+            rng,
+            place,
+            self.side,
+            rotate=self.rotate,
+            scale=self.scale,
+            mirror=mirror,
+            hide=self.hide,
         )
 
     def _candidates(self, window: Window, count: int, rng: np.random.Generator) -> Points:
@@ -199,7 +208,12 @@ class PixelPairs:
         return min(max(end, 0), last)
 
     def _look(self, views: list[_View], owner: Tensor, device: torch.device) -> Look:
-        pictures = to_pixels(np.stack([view.window.cut(view.frame) for view in views])).to(device)
+        cuts = np.stack([view.window.cut(view.frame) for view in views])
+        whole = cuts.copy()
+        for row, view in enumerate(views):
+            left, top, right, bottom = view.window.cover
+            cuts[row, top:bottom, left:right] = whole[row - 1, top:bottom, left:right]
+        pictures = to_pixels(cuts).to(device)
         places = np.concatenate([view.window.to_view(view.points) for view in views])
         colours = recolour(pictures, self.colour)
         return Look.of(colours, owner.to(device), torch.from_numpy(places).to(device))

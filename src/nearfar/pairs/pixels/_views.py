@@ -20,11 +20,13 @@ class Window:
         turn: (2, 2) rotation, scale and mirror.
         centre: (2,) x and y in the frame.
         side: Of the view in pixels.
+        cover: Left, top, right and bottom of what something else hides, in the view.
     """
 
     turn: NDArray[np.float32]
     centre: NDArray[np.float32]
     side: int
+    cover: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @classmethod
     def draw(
@@ -36,6 +38,7 @@ class Window:
         rotate: float,
         scale: float,
         mirror: bool,
+        hide: float,
     ) -> Window:
         """A random view around a place, which lies up to a quarter of the side off its middle.
 
@@ -46,13 +49,19 @@ class Window:
             rotate: Largest angle in degrees, either way.
             scale: Largest change of the logarithm of the size, either way.
             mirror: Left becomes right.
+            hide: Chance that a part of the view is hidden, a third to two thirds of it each way.
         """
         angle = np.radians(rng.uniform(-rotate, rotate))
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.exp(rng.uniform(-scale, scale)) * np.array([[cos, -sin], [sin, cos]])
         turn[:, 0] *= -1 if mirror else 1
         off = turn @ rng.uniform(-side / 4, side / 4, 2)
-        return cls(turn.astype(np.float32), (centre + off).astype(np.float32), side)
+        cover = (0, 0, 0, 0)
+        if rng.random() < hide:
+            wide, high = (int(x) for x in rng.uniform(side / 3, side * 2 / 3, 2))
+            left, top = int(rng.integers(side - wide + 1)), int(rng.integers(side - high + 1))
+            cover = (left, top, left + wide, top + high)
+        return cls(turn.astype(np.float32), (centre + off).astype(np.float32), side, cover)
 
     def to_frame(self, points: Points) -> Points:
         """(N, 2) of the view to (N, 2) of the frame."""
@@ -64,9 +73,11 @@ class Window:
         return np.asarray((points - self.centre) @ inverse.T + (self.side - 1) / 2, np.float32)
 
     def shows(self, points: Points, margin: float = 2.0) -> NDArray[np.bool_]:
-        """(N,) whether points of the frame lie in the view, at least ``margin`` from its edge."""
+        """(N,) whether points of the frame are seen, at least ``margin`` from the view's edge."""
         seen = self.to_view(points)
-        return np.asarray(((seen >= margin) & (seen <= self.side - 1 - margin)).all(1))
+        left, top, right, bottom = self.cover
+        hidden = ((seen >= (left, top)) & (seen < (right, bottom))).all(1)
+        return np.asarray(((seen >= margin) & (seen <= self.side - 1 - margin)).all(1) & ~hidden)
 
     def cut(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(side, side, 3) uint8; beyond the frame's edge its mirror image."""

@@ -3,7 +3,6 @@
 from nearfar.pairs.translation._bitext import Bitext, normalised, two_or_more
 from nearfar.pairs.translation._fakes import (
     Fakes,
-    shortened,
     shuffled,
     shuffled_words,
     swapped_words,
@@ -44,7 +43,6 @@ __all__ = [
     "open_tokenizer",
     "read_corpora",
     "read_tokenizer",
-    "shortened",
     "shuffled",
     "shuffled_words",
     "special",

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-from nearfar.pairs.translation._tokens import closed
 
 # What a translation must not change. Forms that agree in gender and number are kept apart, so that
 # a swapped sentence stays grammatical as far as a table can see to that.
@@ -122,25 +119,6 @@ def shuffled(x: Tensor, starts: Tensor, letters: Tensor, pad: int) -> Tensor:
     last = torch.arange(x.shape[1], device=x.device) == inside.sum(1, keepdim=True) - 1
     place = place.masked_fill(last & ~letters[x], 2.0).masked_fill(~inside, 3.0)
     return x.gather(1, place.argsort(dim=1, stable=True))
-
-
-def shortened(x: Tensor, starts: Tensor, pad: int) -> Tensor:
-    """Subwords without one word, drawn from torch's random state; a lone word stays.
-
-    Args:
-        x: (N, L) subwords, padding behind.
-        starts: (vocabulary,) whether a subword begins a word; words go whole.
-        pad: The padding.
-
-    Returns:
-        (N, L)
-    """
-    inside = x != pad
-    word = (starts.to(x.device)[x] & inside).long().cumsum(1)
-    count = word[:, -1]
-    gone = 1 + (torch.rand(len(x), device=x.device) * count).long()
-    kept = inside & ((word != gone[:, None]) | (count < 2)[:, None])
-    return functional.pad(closed(x, kept, pad), (0, x.shape[1]), value=pad)[:, : x.shape[1]]
 
 
 def _add(fakes: Fakes, query: str, truth: str, fake: str) -> None:
