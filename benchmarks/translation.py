@@ -27,6 +27,7 @@ FULL: list[str] = []
 PARTS = {
     "whole": [],
     "no fakes": ["--fakes", "0"],
+    "nothing dropped": ["--drop", "0"],
     "masked words": ["--masked_words", "0.1"],
     "masked pairs": ["--masked_words", "0.1", "--masked_pairs", "true"],
     "margin 0.1": ["--margin", "0.1"],
@@ -106,7 +107,8 @@ def curve(data: Data, work: Path, seed: int, steps: int) -> None:
         )
         for name, weight in (("with", "1"), ("without", "0")):
             # One vocabulary and no bag: nothing but the words' own game differs.
-            settings = ["--steps", str(steps), "--held_out", "0", "--masked_words", weight]
+            settings = ["--steps", str(steps), "--held_out", "0", "--fakes", "0"]
+            settings += ["--masked_words", weight]
             settings += ["--tokenizer", str(tokenizer(work, left, right))]
             settings += ["--monolingual", str(everything)] if weight != "0" else []
             out = work / f"curve_{name}_{count}_{seed}"

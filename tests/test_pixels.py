@@ -175,7 +175,7 @@ def test_a_view_shows_what_it_says() -> None:
     rng = np.random.default_rng(1)
     for mirror in (False, True):
         view = Window.draw(
-            rng, np.array([48, 48], np.float32), 40, rotate=30, scale=0.2, mirror=mirror
+            rng, np.array([48, 48], np.float32), 40, rotate=30, scale=0.2, mirror=mirror, hide=0
         )
         seen = rng.uniform(4, 35, (200, 2)).astype(np.float32)
         places = view.to_frame(seen)
@@ -215,6 +215,22 @@ def test_partners_show_the_same_matter(tmp_path: Path, gap: int, rows: int) -> N
     off = np.abs(colours[0] - colours[1]).mean()
     strangers = np.abs(colours[0] - np.roll(colours[1], 1, 0)).mean()
     assert off < 0.25 * strangers
+
+
+def test_what_is_hidden_is_nobodys_partner(tmp_path: Path) -> None:
+    pairs = PixelPairs(store_of(3, 4, root=tmp_path), side=48, pixels=32, colour=0, hide=1)
+    with seeded(0):
+        batch = pairs.draw(torch.arange(320), CPU)
+    for look in (batch.query, batch.key):
+        ((pictures, owner, places),) = list(look)
+        hidden = 0
+        for one, picture in enumerate(pictures):
+            # What the next picture shows too, at the same place, is what it was hidden by.
+            copied = (picture == pictures[one - 1]).all(0).numpy()
+            inside = places[owner == one].round().long().numpy()
+            hidden += copied.mean() > 0.1
+            assert not copied[inside[:, 1], inside[:, 0]].all()
+        assert hidden >= 3
 
 
 def test_who_stands_in_the_crowd(tmp_path: Path) -> None:
@@ -479,6 +495,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_film(root, f"film{seed}", seed)
     words = ["--hold-out", "film0", "--steps", "30", "--batch-size", "320", "--window", "48"]
     words += ["--width", "32", "--dim", "32", "--out", str(root / "run"), "--lr", "0.004"]
+    # Strong changes of colour, so that 30 steps are enough to see what they do.
+    words += ["--colour", "0.4"]
     assert main(["train", "pixels", str(root), *words]) == 0
     return root / "run"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from nearfar.pairs.pixels._correspond import Correspondence, correspond
 from nearfar.pairs.pixels._flow import Method, Points
 from nearfar.pairs.pixels._spots import Frame, Look, Spot, to_pixels
 from nearfar.pairs.pixels._store import Store, Stretch
-from nearfar.pairs.pixels._views import Window, recolour
+from nearfar.pairs.pixels._views import NOTHING, Window, recolour
 
 CELLS = 8  # Items of a frame, along each side.
 ALONE = 256  # Up to so many rows, each has a window of its own.
@@ -159,9 +159,10 @@ class PixelPairs:
         good &= (found.returns & found.bright & found.textured) if self.checks else True
         there = found.there
         if not good.any():
-            # Nothing passed: the frame is its own partner, whose every pixel is known.
+            # Nothing passed: the frame is its own partner, whose every pixel is known and shown.
             end, there = begin, points
-            key = self._draw_window(place, mirror, rng)
+            query = replace(query, cover=NOTHING)
+            key = replace(self._draw_window(place, mirror, rng), cover=NOTHING)
             good = self._seen(stretch, points, query) & self._seen(stretch, points, key)
             good[0] = True
         rows = np.resize(np.flatnonzero(good), count)

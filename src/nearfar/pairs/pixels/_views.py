@@ -11,6 +11,10 @@ from torch import Tensor
 
 from nearfar.pairs.pixels._flow import Points
 
+# Left, top, right and bottom in pixels.
+Box = tuple[int, int, int, int]
+NOTHING: Box = (0, 0, 0, 0)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -20,13 +24,13 @@ class Window:
         turn: (2, 2) rotation, scale and mirror.
         centre: (2,) x and y in the frame.
         side: Of the view in pixels.
-        cover: Left, top, right and bottom of what something else hides, in the view.
+        cover: The part of the view that something else hides.
     """
 
     turn: NDArray[np.float32]
     centre: NDArray[np.float32]
     side: int
-    cover: tuple[int, int, int, int] = (0, 0, 0, 0)
+    cover: Box = NOTHING
 
     @classmethod
     def draw(
@@ -56,7 +60,7 @@ class Window:
         turn = np.exp(rng.uniform(-scale, scale)) * np.array([[cos, -sin], [sin, cos]])
         turn[:, 0] *= -1 if mirror else 1
         off = turn @ rng.uniform(-side / 4, side / 4, 2)
-        cover = (0, 0, 0, 0)
+        cover = NOTHING
         if rng.random() < hide:
             wide, high = (int(x) for x in rng.uniform(side / 3, side * 2 / 3, 2))
             left, top = int(rng.integers(side - wide + 1)), int(rng.integers(side - high + 1))
