@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,14 @@ from typing import Any
 
 import numpy as np
 from machine import describe
+from numpy.typing import NDArray
 
 import nearfar
 from nearfar.cli import main as nearfar_command
-from nearfar.pairs.pixels import PixelReader
+from nearfar.pairs.pixels import Grid, PixelReader
 from nearfar.probes import Embed, PixelProbe
 
+Picture = NDArray[np.uint8]
 RESULTS = Path(__file__).parent / "results" / "pixels.json"
 TEST = ("cows", "dog", "drift-chicane", "parkour", "paragliding-launch")
 VALIDATION = ("blackswan", "breakdance")
@@ -35,6 +38,7 @@ VARIANTS: dict[str, list[str]] = {
     "flow, 1 frame": ["--gap", "1"],
     "flow, up to 4 frames, no checks": ["--checks", "false"],
     "augmentation only": ["--gap", "0"],
+    "nothing hidden": ["--hide", "0"],
 }
 
 
@@ -119,6 +123,30 @@ def by_gap(probe: PixelProbe, kinds: dict[str, tuple[Embed | None, bool]]) -> di
     return out
 
 
+def recoloured(probe: PixelProbe, embeds: dict[str, Embed]) -> dict[str, dict[str, float]]:
+    """Share of 300 random places that are found within 8 pixels in their own frame, recoloured."""
+    changes: dict[str, Callable[[Picture], Picture]] = {
+        "as it is": lambda p: p,
+        "half as bright": lambda p: (p * 0.5).astype(np.uint8),
+        "grey": lambda p: np.repeat(p.mean(2, keepdims=True), 3, 2).astype(np.uint8),
+        "channels exchanged": lambda p: np.ascontiguousarray(p[..., [2, 0, 1]]),
+    }
+    out: dict[str, dict[str, float]] = {}
+    for name, embed in embeds.items():
+        for change, made in changes.items():
+            shares = []
+            for clip in probe.masked:
+                for number in (0, 10, 20):
+                    picture, rng = clip.picture(number), np.random.default_rng(number)
+                    height, width = picture.shape[:2]
+                    points = rng.uniform(8, (width - 8, height - 8), (300, 2)).astype(np.float32)
+                    similar = embed(Grid(picture, points)) @ embed(Grid(made(picture), points)).T
+                    off = np.linalg.norm(points[similar.argmax(1)] - points, axis=1)
+                    shares.append(float((off <= 8).mean()))
+            out.setdefault(name, {})[change] = float(np.mean(shares))
+    return out
+
+
 def kept(part: str, made: Any, about: dict[str, Any]) -> None:
     """Print a table and keep it."""
     every = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
@@ -130,7 +158,9 @@ def kept(part: str, made: Any, about: dict[str, Any]) -> None:
 def main() -> None:
     """Make one table, print it and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["train", "points", "masks", "gaps", "flows", "ablation"])
+    parser.add_argument(
+        "part", choices=["train", "points", "masks", "gaps", "flows", "colour", "ablation"]
+    )
     parser.add_argument("davis", type=Path)
     parser.add_argument("badja", type=Path)
     parser.add_argument("videos", type=Path)
@@ -164,6 +194,10 @@ def main() -> None:
             probe, {**kinds, "learned, fused with flow": (embeds["learned"], True), **still}
         )
         kept("gaps", made, about)
+        return
+    if words.part == "colour":
+        run = own(words.variants[0], words.seeds[0])
+        kept("colour", recoloured(probe, features(run) | reader.baselines()), about)
         return
     if words.part == "ablation":
         rows: dict[str, Any] = {}

@@ -28,6 +28,7 @@ PARTS = {
     "whole": [],
     "no fakes": ["--fakes", "0"],
     "nothing dropped": ["--drop", "0"],
+    "a fifth dropped": ["--drop", "0.2"],
     "masked words": ["--masked_words", "0.1"],
     "masked pairs": ["--masked_words", "0.1", "--masked_pairs", "true"],
     "margin 0.1": ["--margin", "0.1"],
