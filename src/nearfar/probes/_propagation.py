@@ -37,8 +37,8 @@ class Propagation:
     """
 
     step: float = 8
-    radius: int = 6
-    context: int = 7
+    radius: int = 8
+    context: int = 20
     top: int = 7
     temperature: float = 0.07
 

@@ -101,7 +101,7 @@ def _points(name: str) -> Data:
         probe=probe,
         summary=f"{name}: {len(source.centres)} modes of deviation {source.deviation}",
         shown=1000,
-        steps=5000,
+        steps=10_000,
         scale=source.scale,
         labels=[f"mode {mode}" for mode in modes.tolist()],
     )
