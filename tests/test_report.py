@@ -42,6 +42,7 @@ def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Sna
         key=vectors[2],
         ids=np.arange(items),
         temperature=np.float32(0.2),
+        in_batch=np.bool_(True),
         commands=np.array(["nearfar embed"]),
     )
 
@@ -57,6 +58,13 @@ def page(folder: Path, shot: Snapshot, experiment: Any = None) -> str:
     np.savez(run.folder / "snapshot.npz", **vars(shot))
     write_report(run)
     return run.report.read_text()
+
+
+def test_a_crowd_that_is_not_in_the_batch_gets_no_advice_about_it() -> None:
+    shot = snapshot()
+    rival = replace(shot, in_batch=np.bool_(False))
+    assert any("The partner is not found" in line for line in look(shot, []).advice)
+    assert not any("partner" in line for line in look(rival, []).advice)
 
 
 def test_the_page_is_whole_and_offline(trained: Path) -> None:

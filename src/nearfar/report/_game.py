@@ -85,11 +85,10 @@ def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> 
     first = game.hardest[:, 0].tolist()
     labels = label_numbers([str(label) for label in snapshot.labels[: len(query)]])
     grown = collapsed_step([line["length_middle"] for line in lines if "length_middle" in line])
-    advice = [
-        *health(torch.from_numpy(snapshot.vectors)).warnings,
-        *advise(game, float(hardest_share(query, key, tau, ids=ids).mean()), labels),
-        *([] if grown is None else [grown]),
-    ]
+    advice = [*health(torch.from_numpy(snapshot.vectors)).warnings]
+    if snapshot.in_batch:
+        advice += advise(game, float(hardest_share(query, key, tau, ids=ids).mean()), labels)
+    advice += [] if grown is None else [grown]
     return Look(
         query=query,
         key=key,

@@ -34,6 +34,7 @@ class Snapshot:
         key: (B, P), of another view of the same items.
         ids: (B,) integers, equal where items are no negatives of each other.
         temperature: 0-dim, the temperature at that time.
+        in_batch: 0-dim, whether the batch is the crowd; a rival's fakes are not kept.
         commands: What to type next.
     """
 
@@ -45,6 +46,7 @@ class Snapshot:
     key: NDArray[np.float32]
     ids: NDArray[np.int64]
     temperature: NDArray[np.float32]
+    in_batch: NDArray[np.bool_]
     commands: NDArray[Any]
 
     @classmethod
@@ -105,6 +107,7 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
         "key": key,
         "ids": batch.ids.cpu().numpy(),
         "temperature": np.float32(experiment.temperature().item()),
+        "in_batch": np.bool_(experiment.rival is None),
         "commands": np.array(commands, dtype=str),
     }
     buffer = io.BytesIO()
