@@ -144,7 +144,7 @@ def test_changed_settings_are_named(
     assert main([*words(shapes, whole), "--temperature", "0.5", "--lr", "0.1"]) == 1
     said = capsys.readouterr().err
     assert "temperature: 0.2 then, 0.5 now" in said
-    assert "lr: 0.0015 then, 0.1 now" in said
+    assert "lr: the default then, 0.1 now" in said
     assert "--fresh" in said
     assert (whole / "config.yaml").read_text() == before
 

@@ -87,7 +87,7 @@ class Run:
                 "Name another folder with --out, or start over in this one with --fresh."
             )
         changed = [
-            f"{name}: {old.get(name)!r} then, {new.get(name)!r} now"
+            f"{name}: {_said(old.get(name))} then, {_said(new.get(name))} now"
             for name in sorted(old.keys() | new.keys())
             if name not in _FREE and old.get(name) != new.get(name)
         ]
@@ -123,3 +123,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def _said(value: Any) -> str:
+    return "the default" if value is None else repr(value)

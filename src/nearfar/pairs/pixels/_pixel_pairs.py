@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from nearfar.pairs.pixels._correspond import Correspondence, correspond
 from nearfar.pairs.pixels._flow import Method, Points
 from nearfar.pairs.pixels._spots import Frame, Look, Spot, to_pixels
 from nearfar.pairs.pixels._store import Store, Stretch
-from nearfar.pairs.pixels._views import NOTHING, Window, recolour
+from nearfar.pairs.pixels._views import NOTHING, View, Window, cut, recolour
 
 CELLS = 8  # Items of a frame, along each side.
 ALONE = 256  # Up to so many rows, each has a window of its own.
@@ -147,7 +147,7 @@ class PixelPairs:
         }
         return {"masked": share.pop("good"), **share}
 
-    def _window(self, row: int, count: int, rng: np.random.Generator) -> tuple[_View, _View]:
+    def _window(self, row: int, count: int, rng: np.random.Generator) -> tuple[View, View]:
         stretch, begin, place = self.place(row)
         end = self._partner(stretch, begin, rng)
         mirror = bool(rng.integers(2))
@@ -167,8 +167,8 @@ class PixelPairs:
             good[0] = True
         rows = np.resize(np.flatnonzero(good), count)
         return (
-            _View(stretch.video, stretch.frames[begin], query, points[rows]),
-            _View(stretch.video, stretch.frames[end], key, there[rows]),
+            View(stretch.video, stretch.frames[begin], query, points[rows]),
+            View(stretch.video, stretch.frames[end], key, there[rows]),
         )
 
     def _draw_window(self, place: Points, mirror: bool, rng: np.random.Generator) -> Window:
@@ -208,13 +208,8 @@ class PixelPairs:
             end = number - steps if later else number + steps
         return min(max(end, 0), last)
 
-    def _look(self, views: list[_View], owner: Tensor, device: torch.device) -> Look:
-        cuts = np.stack([view.window.cut(view.frame) for view in views])
-        whole = cuts.copy()
-        for row, view in enumerate(views):
-            left, top, right, bottom = view.window.cover
-            cuts[row, top:bottom, left:right] = whole[row - 1, top:bottom, left:right]
-        pictures = to_pixels(cuts).to(device)
+    def _look(self, views: list[View], owner: Tensor, device: torch.device) -> Look:
+        pictures = to_pixels(cut(views)).to(device)
         places = np.concatenate([view.window.to_view(view.points) for view in views])
         colours = recolour(pictures, self.colour)
         return Look.of(colours, owner.to(device), torch.from_numpy(places).to(device))
@@ -247,13 +242,3 @@ class _Spots(Sequence[Spot]):
             return [self[one] for one in range(*row.indices(len(self)))]
         stretch, number, (x, y) = self._pairs.place(row)
         return Spot(Frame(StretchClip(stretch), number), float(x), float(y))
-
-
-@dataclass(frozen=True)
-class _View:
-    """A window of a frame, and its places in the frame."""
-
-    video: int
-    frame: NDArray[np.uint8]
-    window: Window
-    points: Points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,26 @@ class Window:
             frame, matrix, (self.side, self.side), flags=flags, borderMode=cv2.BORDER_REFLECT_101
         )
         return np.asarray(view, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class View:
+    """A window of a frame, and its places in the frame."""
+
+    video: int
+    frame: NDArray[np.uint8]
+    window: Window
+    points: Points
+
+
+def cut(views: Sequence[View]) -> NDArray[np.uint8]:
+    """(N, side, side, 3) windows; what one has covered shows the one before it."""
+    whole = np.stack([view.window.cut(view.frame) for view in views])
+    out = whole.copy()
+    for row, view in enumerate(views):
+        left, top, right, bottom = view.window.cover
+        out[row, top:bottom, left:right] = whole[row - 1, top:bottom, left:right]
+    return out
 
 
 def recolour(views: Tensor, strength: float) -> Tensor:
