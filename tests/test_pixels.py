@@ -231,6 +231,8 @@ def test_what_is_hidden_is_nobodys_partner(tmp_path: Path) -> None:
             hidden += copied.mean() > 0.1
             assert not copied[inside[:, 1], inside[:, 0]].all()
         assert hidden >= 3
+    with pytest.raises(NearfarError, match="hide=2: wanted a chance"):
+        PixelPairs(pairs.store, hide=2)
 
 
 def test_who_stands_in_the_crowd(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ class PixelPairs:
                 "of 0 frames or more, a side of 16 pixels or more, 2 pixels a window or more, and "
                 "a ring of 0 or wider than near."
             )
+        if not 0 <= hide <= 1:
+            raise NearfarError(f"hide={hide}: wanted a chance, 0 <= hide <= 1, such as 0.5.")
         self.side, self.pixels, self.gap, self.method = side, pixels, gap, flow
         self.checks, self.near, self.ring = checks, near, ring
         self.rotate, self.scale, self.colour, self.hide = rotate, scale, colour, hide

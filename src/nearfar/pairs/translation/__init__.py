@@ -1,12 +1,7 @@
 """Sentences and their translations: files, who is nobody's negative, subwords, pairs, fakes."""
 
 from nearfar.pairs.translation._bitext import Bitext, normalised, two_or_more
-from nearfar.pairs.translation._fakes import (
-    Fakes,
-    shuffled,
-    shuffled_words,
-    swapped_words,
-)
+from nearfar.pairs.translation._fakes import Fakes, shuffled, shuffled_words, swapped_words
 from nearfar.pairs.translation._files import Corpus, read_corpora
 from nearfar.pairs.translation._reader import (
     SentenceReader,
