@@ -16,7 +16,7 @@ from nearfar.probes._pixel_clips import Clip, Flow, embedded
 from nearfar.probes._scores import Embed
 
 Mask = NDArray[np.int64]
-_TILE = (8, 16)
+_TILE = (4, 8)
 Agree = Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]
 
 
