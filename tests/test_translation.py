@@ -457,6 +457,7 @@ def test_an_exported_model_encodes_the_same(trained: Path) -> None:
     modules = json.loads((folder / "modules.json").read_text())
     assert [m["type"].rpartition(".")[2] for m in modules] == [
         "Transformer",
+        "WordWeights",
         "Pooling",
         "Normalize",
     ]
@@ -465,8 +466,11 @@ def test_an_exported_model_encodes_the_same(trained: Path) -> None:
     batch = tokenizer(texts[:20], padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         hidden = model(**batch).last_hidden_state
-    mask = batch["attention_mask"][..., None]
-    mean = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
+    words = json.loads((folder / "1_WordWeights" / "config.json").read_text())
+    by_number = torch.tensor([words["word_weights"][name] for name in words["vocab"]])
+    assert by_number.std() > 0
+    weights = (by_number[batch["input_ids"]] * batch["attention_mask"])[..., None]
+    mean = torch.nn.functional.normalize((hidden * weights).sum(1))
     np.testing.assert_allclose(mean.numpy(), own[:20], atol=1e-5)
     long = tokenizer(texts[21], truncation=True)["input_ids"]
     assert len(long) == 24
@@ -528,3 +532,21 @@ def test_a_bag_trains(trained: Path) -> None:
     rows = json.loads((trained / "bag" / "scores.json").read_text())["rows"]
     assert rows["learned"]["en-de"] > rows["untrained"]["en-de"] + 0.2
     assert rows["learned"]["word order"] < 0.05
+
+
+def test_a_transformer_begins_as_the_bag_it_starts_from(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "translation", str(trained / "pairs.tsv"), "--batch_size", "16"]
+    bag = [*words, "--encoder", "bag", "--width", "32", "--vocabulary", "120", "--steps", "40"]
+    assert main([*bag, "--lr", "2e-2", "--held_out", "0", "--out", str(trained / "start")]) == 0
+    further = [*words, "--start", str(trained / "start"), "--steps", "1", "--held_out", "0"]
+    assert main([*further, "--width", "32", "--lr", "1e-9", "--out", str(trained / "begun")]) == 0
+    texts = sentences(60, seed=4)["de"]
+    begun, own = (nearfar.load(trained / name) for name in ("begun", "start"))
+    weighed = (begun.embed(texts) * own.embed(texts)).sum(1).mean()
+    begun.encoder.log_weights.weight.data.zero_()
+    plain = (begun.embed(texts) * own.embed(texts)).sum(1).mean()
+    assert weighed > max(plain, 0.9)
+    assert main([*further, "--width", "64", "--out", str(trained / "misfit")]) == 1
+    assert "other settings" in capsys.readouterr().err

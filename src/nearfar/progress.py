@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 Item = TypeVar("Item")
+_shown = False
 
 
 def tracked(
@@ -17,8 +18,8 @@ def tracked(
     total: int | None = None,
     *,
     show: bool = True,
-) -> Iterable[Item]:
-    """The items, with a bar that goes away at the end.
+) -> Iterator[Item]:
+    """The items, with a bar that goes away at the end; inside another bar there is none.
 
     Args:
         items: What to go through.
@@ -26,6 +27,13 @@ def tracked(
         total: How many they are, if ``len`` cannot say.
         show: Whether anybody wants a bar.
     """
+    global _shown
     console = Console(stderr=True)
-    hidden = not show or not console.is_terminal
-    return track(items, what, total, console=console, transient=True, disable=hidden)
+    if _shown or not show or not console.is_terminal:
+        yield from items
+        return
+    _shown = True
+    try:
+        yield from track(items, what, total, console=console, transient=True)
+    finally:
+        _shown = False

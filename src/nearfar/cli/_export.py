@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from nearfar.encoders import TextTransformer
+from nearfar.encoders._sentence import WORD_WEIGHTS
 from nearfar.errors import NearfarError
 from nearfar.files import replace_text
 from nearfar.model import Model
@@ -15,8 +16,8 @@ from nearfar.pairs.translation import SentenceReader
 def to_sentence_transformers(model: Model, folder: str | Path) -> None:
     """Write a text model, its tokenizer, and how its states become one vector.
 
-    Mean over positions, then length one: what `Model.embed` does. transformers alone opens the
-    folder too.
+    Weights of subwords, the mean over positions, then length one: what `Model.embed` does.
+    transformers alone opens the model and the tokenizer too.
 
     Args:
         model: With a `TextTransformer`.
@@ -46,7 +47,12 @@ def to_sentence_transformers(model: Model, folder: str | Path) -> None:
     )
     tokenizer.save_pretrained(folder)
     room = "sentence_transformers.models"
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [
+        ("", "Transformer"),
+        (str(Path(WORD_WEIGHTS).parent), "WordWeights"),
+        ("2_Pooling", "Pooling"),
+        ("3_Normalize", "Normalize"),
+    ]
     _json(
         folder / "modules.json",
         [
@@ -55,11 +61,19 @@ def to_sentence_transformers(model: Model, folder: str | Path) -> None:
         ],
     )
     _json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
+    weights = encoder.log_weights.weight.detach().exp().flatten().tolist()
+    names = [reader.tokenizer.id_to_token(number) for number in range(len(weights))]
+    # A model may have more rows than its tokenizer has subwords; a name must not be there twice.
+    names = [f"[unused row {row}]" if name is None else name for row, name in enumerate(names)]
     _json(
-        folder / "1_Pooling" / "config.json",
+        folder / WORD_WEIGHTS,
+        {"vocab": names, "word_weights": dict(zip(names, weights, strict=True))},
+    )
+    _json(
+        folder / "2_Pooling" / "config.json",
         {"word_embedding_dimension": encoder.dim, "pooling_mode_mean_tokens": True},
     )
-    _json(folder / "2_Normalize" / "config.json", {})
+    _json(folder / "3_Normalize" / "config.json", {})
     _json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
 
 

@@ -1,8 +1,10 @@
-"""Sentences through a Transformer of Hugging Face, the mean over subwords as their vector."""
+"""Sentences through a Transformer of Hugging Face, a weighted mean over subwords as their vector."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from nearfar.errors import NearfarError
 
 # Subwords that go through at a time: small enough for a cache, large enough to keep a core busy.
 _AT_ONCE = 4096
+# Where sentence-transformers keeps how much each subword counts.
+WORD_WEIGHTS = "1_WordWeights/config.json"
 
 
 class TextTransformer(Encoder):
@@ -21,13 +25,16 @@ class TextTransformer(Encoder):
     Sentences are sorted by length and go through in parts, each as wide as its own longest
     sentence: no time is lost on padding, and no vector depends on what else is in the batch.
 
+    The last norm makes all positions equally long, so each subword also learns how much it counts;
+    all begin at 1, which is the plain mean.
+
     Args:
         config: The model's configuration as plain JSON (``model_type`` names the architecture,
             ``pad_token_id`` the padding).
 
     Shapes:
-        (N, L) int64 subwords, padding behind each sentence -> (N, dim): the mean over a sentence's
-        positions of the last hidden state.
+        (N, L) int64 subwords, padding behind each sentence -> (N, dim): the weighted mean over a
+        sentence's positions of the last hidden state.
 
     Example:
         >>> encoder = TextTransformer(small_config(50, width=8, heads=2))
@@ -50,13 +57,16 @@ class TextTransformer(Encoder):
             self.model.pooler = None
         self.pad = int(self.model.config.pad_token_id or 0)
         self.dim = int(self.model.config.hidden_size)
+        self.log_weights = nn.Embedding(len(self.words), 1)
+        nn.init.zeros_(self.log_weights.weight)
 
     @classmethod
     def load(cls, folder: str) -> TextTransformer:
         """Start from a checkpoint of Hugging Face, with its weights.
 
         Args:
-            folder: With ``config.json`` and ``model.safetensors``.
+            folder: With ``config.json`` and ``model.safetensors``; weights of subwords, where
+                `nearfar export` has put them, are read too.
 
         Raises:
             NearfarError: There is no such model.
@@ -70,6 +80,10 @@ class TextTransformer(Encoder):
             encoder.model.load_state_dict(
                 {k: v for k, v in trained.state_dict().items() if k in own}
             )
+            if (Path(folder) / WORD_WEIGHTS).is_file():
+                kept = json.loads((Path(folder) / WORD_WEIGHTS).read_text(encoding="utf-8"))
+                weights = torch.tensor([kept["word_weights"][name] for name in kept["vocab"]])
+                encoder.log_weights.load_state_dict({"weight": weights[:, None].log()})
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NearfarError(
@@ -87,9 +101,10 @@ class TextTransformer(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         inside, every, pooled = x != self.pad, [], []
         for rows, wide in self.parts(x):
-            hidden, within = self.hidden(x[rows, :wide]), inside[rows, :wide, None]
-            total = (hidden * within).sum(1)
-            pooled.append(total / within.sum(1).clamp_min(1))
+            part = x[rows, :wide]
+            weights = self.log_weights(part).exp() * inside[rows, :wide, None]
+            total = (self.hidden(part) * weights).sum(1)
+            pooled.append(total / weights.sum(1).clamp_min(1e-9))
             every.append(rows)
         if not pooled:
             return self.words.new_zeros(0, self.dim)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from nearfar.probes._pixel_clips import Clip, Flow, embedded
 from nearfar.probes._scores import Embed
+from nearfar.progress import tracked
 
 Mask = NDArray[np.int64]
 _TILE = (4, 8)
@@ -36,8 +37,8 @@ class Propagation:
         temperature: Of their weights.
     """
 
-    step: float = 8
-    radius: int = 8
+    step: float = 4
+    radius: int = 12
     context: int = 20
     top: int = 7
     temperature: float = 0.07
@@ -57,7 +58,7 @@ class Propagation:
         begin: tuple[Tensor, Tensor] | None = None
         out = [first]
         kinds = int(first.max()) + 1
-        for number in range(len(clip)):
+        for number in tracked(range(len(clip)), f"Masks of {clip.name}"):
             features = self._features(embed, clip, number)
             if begin is None:
                 whole = functional.one_hot(torch.from_numpy(first), kinds).permute(2, 0, 1).float()

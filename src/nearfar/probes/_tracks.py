@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nearfar.probes._pixel_clips import Clip, Flow, embedded
 from nearfar.probes._scores import Embed, Vectors
+from nearfar.progress import tracked
 
 Points = NDArray[np.float32]
 
@@ -79,7 +80,7 @@ class Tracker:
         begin = queries[:, 0].astype(int)
         looks: _Looks | None = None
         before = None
-        for now in range(int(begin.min()), length):
+        for now in tracked(range(int(begin.min()), length), f"Points in {clip.name}"):
             picture = None if flow is None else clip.picture(now)
             new, old = np.flatnonzero(begin == now), np.flatnonzero(begin < now)
             if len(old):

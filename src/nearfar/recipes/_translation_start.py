@@ -116,7 +116,8 @@ def begin_from(run: str, encoder: Encoder) -> None:
     """Copy what another run has learned: all of it, or a bag's subword vectors for a Transformer.
 
     Before training a `small_config` Transformer averages its subwords much as a bag does, and a bag
-    learns their vectors twenty times faster than a Transformer would.
+    learns their vectors twenty times faster than a Transformer would. How much a subword counts is
+    the length of its vector.
 
     Args:
         run: A translation run.
@@ -126,9 +127,14 @@ def begin_from(run: str, encoder: Encoder) -> None:
         NearfarError: What was learned there does not fit.
     """
     before = load(run).encoder
-    own = encoder.words if isinstance(encoder, TextTransformer) else None
-    if isinstance(before, SubwordBag) and own is not None and own.shape == before.words.shape:
-        own.copy_(before.words)
+    if (
+        isinstance(before, SubwordBag)
+        and isinstance(encoder, TextTransformer)
+        and encoder.words.shape == before.words.shape
+    ):
+        encoder.words.copy_(before.words)
+        lengths = before.words.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        encoder.log_weights.weight.copy_((lengths / lengths.mean()).log())
     elif before.settings == encoder.settings:
         encoder.load_state_dict(before.state_dict())
     else:
