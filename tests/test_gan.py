@@ -16,6 +16,7 @@ from torch import nn
 import nearfar
 from nearfar import NearfarError, info_nce
 from nearfar.cli import main
+from nearfar.cli._rebuild import rebuilt
 from nearfar.encoders import PictureCritic, PictureGenerator, PointGenerator, PointMLP
 from nearfar.experiment import Experiment, Train
 from nearfar.loss import Temperature
@@ -374,6 +375,11 @@ def test_it_learns_the_ring(tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert main(["evaluate", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == rows
+    # What is audited plays against the trained generator.
+    again = rebuilt(Run(out))[0].rival
+    assert isinstance(again, GeneratorRival)
+    saved = load_generator(out / "model" / "contrastive_GAN")
+    np.testing.assert_array_equal(again.player.sample(5), samples(saved, 5))
     # The discriminator embeds points.
     assert nearfar.load(out).embed([(0.1, 0.2)]).shape == (1, 8)
     assert main(["evaluate", str(out), "ring"]) == 0

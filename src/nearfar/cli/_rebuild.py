@@ -30,7 +30,7 @@ def experiment_of(run: Run) -> Experiment:
 
 
 def rebuilt(run: Run) -> tuple[Experiment, Train]:
-    """The experiment of a run with the weights of its last checkpoint, the head's too.
+    """The experiment of a run with the weights of its last checkpoint: head's and rival's, too.
 
     Args:
         run: See `experiment_of`.
@@ -46,9 +46,12 @@ def rebuilt(run: Run) -> tuple[Experiment, Train]:
         )
     train = Train(**{f.name: settings[f.name] for f in fields(Train) if f.name in settings})
     experiment = experiment_of(run)
-    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)["learner"]
+    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    learner = state["learner"]
     for name in ("model", "temperature"):
         own = f"{name}."
-        part = {key.removeprefix(own): state[key] for key in state if key.startswith(own)}
+        part = {key.removeprefix(own): learner[key] for key in learner if key.startswith(own)}
         getattr(experiment, name).load_state_dict(part)
+    if experiment.rival is not None:
+        experiment.rival.load_state_dict(state["turn"]["rival"])
     return experiment, train
