@@ -30,6 +30,7 @@ from nearfar.train import Run, fit
 
 RESULTS = Path(__file__).parent / "results" / "federate.json"
 PLAIN: dict[str, Any] = {"rounds": 20, "local_steps": 5, "batch_size": 64, "lr": 3e-3}
+LONG: dict[str, Any] = {"rounds": 60, "local_steps": 10, "lr": 1.5e-3}
 BANK = {"share": "keys", "contribution": 64, "weight": 0.3}
 # Name to what differs: clients' negatives, the split, the age of the bank, privacy.
 RUNS: dict[str, dict[str, Any]] = {
@@ -42,11 +43,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "sums": BANK | {"share": "sums"},
     "sums_eps8": BANK | {"share": "sums", "epsilon": 8.0},
     "keys_eps8": BANK | {"epsilon": 8.0},
+    "long_local": LONG | {"share": "nothing"},
+    "long_bank": LONG | BANK | {"weight": 1.0},
 }
 PARTS = {
     "main": ["local", "bank", "iid", "central", "central_long", "untrained"],
     "stale": ["sync2", "sync4", "sync8"],
     "private": ["sums", "sums_eps8", "keys_eps8"],
+    "long": ["long_local", "long_bank", "long_central"],
 }
 
 
@@ -68,7 +72,7 @@ def federated(
     name: str, folder: Path, work: Path, seed: int, gallery: Inputs, test: Inputs
 ) -> dict[str, Any]:
     """One run of clients; its bytes, its ledger, and how far entries drift with age."""
-    federation = Federation(**PLAIN, **RUNS[name], seed=seed)
+    federation = Federation(**PLAIN | RUNS[name], seed=seed)
     deal = Deal(clients=10, split="iid" if name == "iid" else "label-skew", classes=2)
     plan = Plan("dna", recipe_settings(folder), federation, deal)
     run, history = Run(work / f"{name}{seed}"), list[Any]()
@@ -99,7 +103,8 @@ def central(
     name: str, folder: Path, work: Path, seed: int, gallery: Inputs, test: Inputs
 ) -> dict[str, Any]:
     """All genomes in one place: the clients' batches as one, or as many steps as they take."""
-    federation = Federation(**PLAIN, seed=seed)
+    settings = PLAIN | LONG if name == "long_central" else PLAIN
+    federation = Federation(**settings, seed=seed)
     experiment = Plan("dna", recipe_settings(folder), federation).experiment()
     model: Model = experiment.model
     if name != "untrained":

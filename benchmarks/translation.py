@@ -32,6 +32,7 @@ PARTS = {
     "masked words": ["--masked_words", "0.1"],
     "masked pairs": ["--masked_words", "0.1", "--masked_pairs", "true"],
     "margin 0.1": ["--margin", "0.1"],
+    "temperature 0.03": ["--temperature", "0.03"],
 }
 
 
