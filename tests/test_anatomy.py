@@ -44,10 +44,12 @@ def rows(number: int, seed: int, dim: int = D) -> Tensor:
 
 
 Q, K, BANK = rows(N, 0), rows(N, 0) + 0.8 * rows(N, 1), rows(5, 2)
+MASK = (torch.arange(N)[:, None] + torch.arange(N)) % 3 > 0
 IDS, BANK_IDS = torch.arange(N) // 2, torch.tensor([0, 0, 3, 90, 91])
 CASES: dict[str, dict[str, Any]] = {
     "batch": {},
     "ids": {"ids": IDS},
+    "mask": {"ids": IDS, "mask": MASK},
     "bank": {"negatives": BANK},
     "bank, ids": {"ids": IDS, "negatives": BANK, "negative_ids": BANK_IDS},
     "bank without ids": {"ids": IDS, "negatives": BANK},
@@ -56,6 +58,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def losses(query: Tensor, key: Tensor, tau: Any, case: dict[str, Any], **more: Any) -> Tensor:
     words = {"ids": case.get("ids"), "negative_keys": case.get("negatives")}
+    words["mask"] = case.get("mask")
     if "negative_ids" in case:
         words["negative_ids"] = case["negative_ids"]
     return info_nce(query, key, temperature=tau, reduction="none", in_batch=True, **words, **more)
@@ -70,7 +73,8 @@ def test_the_game_is_what_two_loops_find(name: str, monkeypatch: pytest.MonkeyPa
     q, k = normalize(Q), normalize(torch.cat([K, case.get("negatives", BANK[:0])]))
     ids = torch.cat([case.get("ids", torch.arange(N)), case.get("negative_ids", 100 + BANK_IDS)])
     for i in range(N):
-        strangers = [j for j in range(len(k)) if j != i and ids[j] != ids[i]]
+        mask = case.get("mask", torch.ones(N, len(k), dtype=torch.bool))
+        strangers = [j for j in range(len(k)) if j != i and ids[j] != ids[i] and mask[i, j]]
         s = [float(q[i] @ k[j]) for j in strangers]
         own = float(q[i] @ k[i])
         weights = [math.exp(x / TAU) for x in s]

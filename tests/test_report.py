@@ -40,7 +40,7 @@ def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Sna
         pictures=np.zeros((items, 8, 8, 3), np.uint8) if pictures else np.zeros(0, np.uint8),
         query=vectors[1],
         key=vectors[2],
-        ids=np.arange(items),
+        crowd=~np.eye(items, dtype=bool),
         temperature=np.float32(0.2),
         in_batch=np.bool_(True),
         commands=np.array(["nearfar embed"]),
@@ -82,9 +82,9 @@ def test_names_cannot_break_out(tmp_path: Path) -> None:
 
 def test_an_older_snapshot_says_how_to_mend_it(tmp_path: Path) -> None:
     page(tmp_path / "run", snapshot())
-    kept = {name: value for name, value in vars(snapshot()).items() if name != "ids"}
+    kept = {name: value for name, value in vars(snapshot()).items() if name != "crowd"}
     np.savez(tmp_path / "run" / "snapshot.npz", **kept)
-    with pytest.raises(NearfarError, match=r"of an older nearfar, lacks ids. Give its"):
+    with pytest.raises(NearfarError, match=r"of an older nearfar, lacks crowd. Give its"):
         write_report(Run(tmp_path / "run"))
 
 
@@ -121,7 +121,8 @@ def test_a_recipe_shows_its_own_sections(tmp_path: Path) -> None:
 
 
 def test_rows_of_one_id_are_no_strangers() -> None:
-    shot = replace(snapshot(), ids=np.arange(12) // 2)
+    ids = np.arange(12) // 2
+    shot = replace(snapshot(), crowd=ids[:, None] != ids)
     shot.key[1] = shot.query[0]
     seen = look(shot, [])
     assert len(seen.negative) == 12 * 10

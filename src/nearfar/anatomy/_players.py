@@ -24,12 +24,14 @@ class Who(TypedDict, total=False):
         ids: (N,) integers; rows with equal ids are no negatives.
         negatives: (M, D) further negatives of every query, such as a memory bank's.
         negative_ids: (M,) integers.
+        mask: (N, N + M) bool, True where a key may be a negative.
         normalize: Scale rows to length one first; True unless said otherwise.
     """
 
     ids: Tensor | None
     negatives: Tensor | None
     negative_ids: Tensor | None
+    mask: Tensor | None
     normalize: bool
 
 
@@ -59,12 +61,14 @@ class Players:
         key: (M, D); the first N are the queries' partners.
         temperature: Divides the similarities.
         ids: (N,) and (M,) integers, or None; equal ids are never each other's negatives.
+        mask: (N, M) bool, or None; True where a key may be a negative.
     """
 
     query: Tensor
     key: Tensor
     temperature: float
     ids: tuple[Tensor, Tensor] | None
+    mask: Tensor | None
 
     @staticmethod
     def of(
@@ -89,7 +93,7 @@ class Players:
         for word in who:
             check.one_of("argument", word, tuple(Who.__annotations__))
         ids, negatives = who.get("ids"), who.get("negatives")
-        negative_ids = who.get("negative_ids")
+        negative_ids, mask = who.get("negative_ids"), who.get("mask")
         normalize = who.get("normalize", True)
         with torch.no_grad():
             # Plays the game once and forgets it: what the loss refuses is refused here.
@@ -101,10 +105,16 @@ class Players:
                 in_batch=True,
                 ids=ids,
                 negative_ids=negative_ids,
+                mask=None if mask is None else mask[:, : len(key)],
                 normalize=normalize,
                 group=None,
             )
         keys = key if negatives is None else torch.cat([key, negatives.to(key)])
+        if mask is not None and mask.shape != (len(query), len(keys)):
+            raise NearfarError(
+                f"mask has the shape {tuple(mask.shape)}; wanted a row for each of "
+                f"{len(query)} queries and a column for each of {len(keys)} keys and negatives."
+            )
         pair = None
         if ids is not None:
             strangers = ids.new_empty(0)
@@ -113,7 +123,8 @@ class Players:
                 strangers = strangers if negative_ids is None else negative_ids.to(ids)
             pair = (ids, torch.cat([ids, strangers]))
         number = temperature() if isinstance(temperature, Temperature) else temperature
-        return Players(_rows(query, normalize), _rows(keys, normalize), float(number), pair)
+        rows = _rows(query, normalize), _rows(keys, normalize)
+        return Players(*rows, float(number), pair, mask)
 
     def stripes(self) -> Iterator[Stripe]:
         """All queries, as many at a time as fit."""
@@ -125,6 +136,8 @@ class Players:
             positive = similarity.gather(1, own).squeeze(1)
             if self.ids is not None:
                 similarity.masked_fill_(self.ids[0][rows, None] == self.ids[1], -torch.inf)
+            if self.mask is not None:
+                similarity.masked_fill_(~self.mask[rows], -torch.inf)
             similarity.scatter_(1, own, -torch.inf)
             yield Stripe(rows, own, positive, similarity)
 

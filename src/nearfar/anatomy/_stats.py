@@ -77,7 +77,11 @@ class GameStats:
 
 @torch.no_grad()
 def contrastive_stats(
-    query: Tensor, key: Tensor, temperature: float, ids: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    temperature: float,
+    ids: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> GameStats:
     """Measure the one-way game of a batch: every other row's key is a negative.
 
@@ -88,6 +92,8 @@ def contrastive_stats(
         key: (N, D) embeddings, row i the partner of query i.
         temperature: The loss's temperature.
         ids: (N,) integers; rows with equal ids are no negatives.
+        mask: (N, N) bool, True where a key may be a negative; rows beyond the first `QUERIES` may
+            be missing.
 
     Raises:
         NearfarError: What `info_nce` refuses.
@@ -104,6 +110,8 @@ def contrastive_stats(
         who["ids"] = ids[: len(query)]
         if len(others):
             who["negative_ids"] = ids[len(query) :]
+    if mask is not None:
+        who["mask"] = mask[: len(query)]
     game = play(query, own, temperature, **who)
     found = forces(query, own, temperature, **who)
     unit = functional.normalize(query, dim=1)

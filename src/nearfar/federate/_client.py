@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.anatomy import contrastive_stats
+from nearfar.anatomy._stats import QUERIES
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment
 from nearfar.federate._average import State, same_shapes
@@ -135,7 +136,8 @@ class Client:
             with seeded(train.seed, self.owner, step):
                 rows = batch_rows(len(experiment.pairs), self._batch_size, order, step)
                 optimizer.zero_grad()
-                seen = play(experiment.pairs.draw(rows, self._device))
+                batch = experiment.pairs.draw(rows, self._device)
+                seen = play(batch)
             if train.clip:
                 nn.utils.clip_grad_norm_(learner.parameters(), train.clip)
             optimizer.step()
@@ -144,7 +146,8 @@ class Client:
                 f"The loss is {seen.loss.item()} in round {number}. Lower --lr or raise "
                 "--temperature."
             )
-        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids))
+        crowd = batch.crowd(QUERIES)
+        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids, crowd))
         others = {name: loss.item() for name, loss in seen.others.items()}
         return {
             "loss": seen.loss.item(),

@@ -20,7 +20,7 @@ def weighing(look: Look) -> go.Figure:
     figure = empty("temperature", "share of the push")
     for part, name, ink in ((0.01, "the hardest 1 %", "orange"), (0.1, "the hardest 10 %", "blue")):
         shares = [
-            hardest_share(look.query, look.key, float(tau), part, ids=look.ids).mean().item()
+            hardest_share(look.query, look.key, float(tau), part, mask=look.crowd).mean().item()
             for tau in TEMPERATURES
         ]
         figure.add_scatter(x=TEMPERATURES, y=shares, name=name, line={"color": INK[ink]})
@@ -38,7 +38,7 @@ def crowd(look: Look) -> go.Figure:
     rows, similarity = len(look.query), look.query @ look.key.T
     # Of each query its own next rows, those that are no negatives last: the same number for all.
     after = (torch.arange(rows)[:, None] + torch.arange(1, rows)) % rows
-    alike = look.ids[after] == look.ids[:, None]
+    alike = ~look.crowd.gather(1, after)
     after = after.gather(1, alike.int().argsort(dim=1, stable=True))
     most = int((~alike).sum(1).min())
     counts = np.unique(np.geomspace(1, most, 12).round().astype(int))

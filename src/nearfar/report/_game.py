@@ -42,12 +42,12 @@ class Hard:
 
 @dataclass(frozen=True)
 class Look:
-    """The snapshot's game, the keys of all rows with other ids a query's negatives.
+    """The snapshot's game.
 
     Attributes:
         query: (B, P) unit projections.
         key: (B, P), row i the partner of query i.
-        ids: (B,).
+        crowd: (B, B) bool, True where a key is a query's negative.
         game: The game, query by query.
         margin: What it says about the crowd.
         positive: (B,) cosines of partners.
@@ -58,7 +58,7 @@ class Look:
 
     query: Tensor
     key: Tensor
-    ids: Tensor
+    crowd: Tensor
     game: Game
     margin: Margin
     positive: NDArray[np.float64]
@@ -76,8 +76,8 @@ def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> 
         count: How many of the hardest negatives to show, one a query at most.
     """
     query, key = torch.from_numpy(snapshot.query).double(), torch.from_numpy(snapshot.key).double()
-    tau, ids = float(snapshot.temperature), torch.from_numpy(snapshot.ids)
-    game = play(query, key, tau, ids=ids)
+    tau, crowd = float(snapshot.temperature), torch.from_numpy(snapshot.crowd)
+    game = play(query, key, tau, mask=crowd)
     similarity = (query @ key.T).numpy()
     # p_j: the push's share of a negative, of what the partner has left to all of them.
     share = game.share[:, 0] * -torch.expm1(-game.loss)
@@ -87,16 +87,16 @@ def look(snapshot: Snapshot, lines: list[dict[str, float]], count: int = 12) -> 
     grown = collapsed_step([line["length_middle"] for line in lines if "length_middle" in line])
     advice = [*health(torch.from_numpy(snapshot.vectors)).warnings]
     if snapshot.in_batch:
-        advice += advise(game, float(hardest_share(query, key, tau, ids=ids).mean()), labels)
+        advice += advise(game, float(hardest_share(query, key, tau, mask=crowd).mean()), labels)
     advice += [] if grown is None else [grown]
     return Look(
         query=query,
         key=key,
-        ids=ids,
+        crowd=crowd,
         game=game,
         margin=margin(game),
         positive=np.diag(similarity),
-        negative=similarity[snapshot.ids[:, None] != snapshot.ids],
+        negative=similarity[snapshot.crowd],
         hardest=[
             Hard(row, first[row], float(similarity[row, first[row]]), float(share[row]))
             for row in order

@@ -32,7 +32,7 @@ class Snapshot:
         pictures: (N, S, S, 3) uint8, S <= 48, or (0,) where items have no look.
         query: (B, P) float32, unit projections of one random view of the first B items.
         key: (B, P), of another view of the same items.
-        ids: (B,) integers, equal where items are no negatives of each other.
+        crowd: (B, B) bool, True where a key is a query's negative.
         temperature: 0-dim, the temperature at that time.
         in_batch: 0-dim, whether the batch is the crowd; a rival's fakes are not kept.
         commands: What to type next.
@@ -44,7 +44,7 @@ class Snapshot:
     pictures: NDArray[np.uint8]
     query: NDArray[np.float32]
     key: NDArray[np.float32]
-    ids: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
     temperature: NDArray[np.float32]
     in_batch: NDArray[np.bool_]
     commands: NDArray[Any]
@@ -95,6 +95,8 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
             for view in (batch.query, batch.key)
         )
     chosen = rows.tolist()
+    crowd, said = batch.ids[:, None] != batch.ids, batch.crowd(len(query))
+    crowd = crowd if said is None else crowd & said
     inputs = [experiment.inputs[row] for row in chosen]
     arrays: dict[str, Any] = {
         "names": np.array(experiment.pairs.names(rows), dtype=str),
@@ -105,7 +107,7 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
         "pictures": _thumbnails(model.reader.pictures(inputs)),
         "query": query,
         "key": key,
-        "ids": batch.ids.cpu().numpy(),
+        "crowd": crowd.cpu().numpy(),
         "temperature": np.float32(experiment.temperature().item()),
         "in_batch": np.bool_(experiment.rival is None),
         "commands": np.array(commands, dtype=str),
