@@ -33,6 +33,7 @@ PARTS = {
     "masked pairs": ["--masked_words", "0.1", "--masked_pairs", "true"],
     "margin 0.1": ["--margin", "0.1"],
     "temperature 0.03": ["--temperature", "0.03"],
+    "temperature 0.07": ["--temperature", "0.07"],
 }
 
 
