@@ -175,7 +175,7 @@ def test_the_judgement_is_honest() -> None:
     assert judgement(perfect)[1]
     said, good = judgement(rows(0.4))
     assert not good
-    assert "does not beat raw input (kNN 0.500 against 0.400)" in said
+    assert "not beat raw input (kNN 0.500 against 0.400, linear probe 0.500 against 0.4" in said
     assert "untrained (" not in said
     assert "Nothing was labelled" in judgement(None)[0]
 

@@ -53,6 +53,6 @@ def _mistakes(model: Model, one: str, two: str, left: list[str], right: list[str
     lines = [f"“{left[row]}” finds “{right[best[row]]}”, not “{right[row]}”." for row in wrong]
     return Exhibit(
         title=f"What is not found, {one} to {two}",
-        text=f"{len(wrong)} of {len(left)} held-out sentences have another nearest sentence than "
-        f"their translation (ratio margin). {' '.join(lines[:_SHOWN])}",
+        text=f"Held-out sentences whose nearest (ratio margin) is not their translation: "
+        f"{len(wrong)} of {len(left)}. {' '.join(lines[:_SHOWN])}",
     )

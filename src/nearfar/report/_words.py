@@ -28,17 +28,17 @@ def judgement(scores: dict[str, Any] | None) -> tuple[str, bool]:
         )
     rows, measures = scores["rows"], scores["measures"]
     learned = rows["learned"]
-    beaten_by = [
-        f"{name} ({measures[measure]} {rows[name][measure]:.3f} against {learned[measure]:.3f})"
-        for name in rows
-        for measure in measures
-        if name != "learned"
-        and measure in rows[name]
-        and measure in learned
-        and rows[name][measure] >= learned[measure]
-        # Both perfect is no defeat.
-        and learned[measure] < 1
-    ]
+    beaten_by = []
+    for name, row in rows.items():
+        if name == "learned":
+            continue
+        lost = [
+            f"{text} {row[measure]:.3f} against {learned[measure]:.3f}"
+            for measure, text in measures.items()
+            # Both perfect is no defeat.
+            if measure in row and row[measure] >= learned.get(measure, math.inf) < 1
+        ]
+        beaten_by += [f"{name} ({', '.join(lost)})"] if lost else []
     if beaten_by:
         return (
             f"The learned embedding does not beat {'; '.join(beaten_by)}. Train longer, or ask "
