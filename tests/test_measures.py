@@ -17,7 +17,6 @@ from torch.nn.functional import normalize
 from nearfar import NearfarError, info_nce
 from nearfar.anatomy import contrastive_stats, effective_rank, uniformity
 from nearfar.embed import nearest, write_vectors
-from nearfar.pairs import Batch
 from nearfar.probes import held_out, knn, linear_probe, neighbours_for
 from nearfar.recipes import build, find
 
@@ -48,20 +47,8 @@ def test_stats_know_who_is_no_negative(monkeypatch: pytest.MonkeyPatch) -> None:
     assert few == pytest.approx(wanted[:5].mean().item(), rel=1e-5)
     mask = (torch.arange(9)[:, None] + torch.arange(9)) % 3 > 0
     wanted = info_nce(q, k, temperature=0.3, ids=ids, mask=mask, reduction="none")[:5].mean()
-    for rows in (5, 9):
-        few = contrastive_stats(q, k, 0.3, ids, mask[:rows]).info_nce
-        assert few == pytest.approx(wanted.item(), rel=1e-5)
-
-
-def test_a_batch_says_who_may_push() -> None:
-    ids, weight = torch.arange(4), torch.eye(4).to_sparse()
-    assert Batch(None, None, ids).crowd(4) is None
-    mask = torch.tensor([[1, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]).bool()
-    assert torch.equal(Batch(None, None, ids, mask=mask).crowd(2), mask[:2])
-    crowd = Batch(None, None, ids, weight=weight).crowd(3)
-    assert torch.equal(crowd, ~torch.eye(4, dtype=torch.bool)[:3])
-    both = Batch(None, None, ids, weight=weight, mask=mask).crowd(4)
-    assert torch.equal(both, mask & ~torch.eye(4, dtype=torch.bool))
+    few = contrastive_stats(q, k, 0.3, ids, mask).info_nce
+    assert few == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_effective_rank_counts_directions() -> None:

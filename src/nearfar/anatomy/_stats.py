@@ -92,8 +92,7 @@ def contrastive_stats(
         key: (N, D) embeddings, row i the partner of query i.
         temperature: The loss's temperature.
         ids: (N,) integers; rows with equal ids are no negatives.
-        mask: (N, N) bool, True where a key may be a negative; rows beyond the first `QUERIES` may
-            be missing.
+        mask: (N, N) bool, True where a key may be a negative.
 
     Raises:
         NearfarError: What `info_nce` refuses.

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.anatomy import contrastive_stats
-from nearfar.anatomy._stats import QUERIES
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment
 from nearfar.federate._average import State, same_shapes
@@ -146,8 +145,7 @@ class Client:
                 f"The loss is {seen.loss.item()} in round {number}. Lower --lr or raise "
                 "--temperature."
             )
-        crowd = batch.crowd(QUERIES)
-        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids, crowd))
+        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids, batch.mask))
         others = {name: loss.item() for name, loss in seen.others.items()}
         return {
             "loss": seen.loss.item(),

@@ -37,23 +37,6 @@ class Batch:
         given = {"ids": self.ids, "weight": self.weight, "mask": self.mask}
         return {name: value for name, value in given.items() if value is not None}
 
-    def crowd(self, queries: int) -> Tensor | None:
-        """Who may push whom, as far as ``mask`` and ``weight`` say; ids come on top.
-
-        Args:
-            queries: How many, from the first on.
-
-        Returns:
-            (queries, N) bool, True where a key may be a negative; None where ids say it all.
-        """
-        if self.weight is not None:
-            row, column = self.weight.coalesce().indices()
-            negative = self.ids.new_ones(min(queries, len(self.ids)), len(self.ids)).bool()
-            first = row < queries
-            negative[row[first], column[first]] = False
-            return negative if self.mask is None else negative & self.mask[:queries]
-        return None if self.mask is None else self.mask[:queries]
-
 
 class Pairs(Protocol):
     """A data set that can draw pairs.

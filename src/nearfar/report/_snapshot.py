@@ -95,8 +95,8 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
             for view in (batch.query, batch.key)
         )
     chosen = rows.tolist()
-    crowd, said = batch.ids[:, None] != batch.ids, batch.crowd(len(query))
-    crowd = crowd if said is None else crowd & said
+    crowd = batch.ids[:, None] != batch.ids
+    crowd = crowd if batch.mask is None else crowd & batch.mask
     inputs = [experiment.inputs[row] for row in chosen]
     arrays: dict[str, Any] = {
         "names": np.array(experiment.pairs.names(rows), dtype=str),
