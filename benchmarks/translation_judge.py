@@ -65,6 +65,7 @@ def mined(english: Embed, other: Embed, data: Data) -> dict[str, float]:
     test = mining(*sides["test"], threshold)
     best = best_threshold(*sides["test"])
     found["mining F1"] = test["f1"]
+    found["mining F1, validation"] = mining(*sides["tuning"], threshold)["f1"]
     found["mining precision"], found["mining recall"] = test["precision"], test["recall"]
     found["mining threshold"] = threshold
     found["mining F1, threshold of the test"] = mining(*sides["test"], best)["f1"]
