@@ -82,7 +82,9 @@ class TextTransformer(Encoder):
             )
             if (Path(folder) / WORD_WEIGHTS).is_file():
                 kept = json.loads((Path(folder) / WORD_WEIGHTS).read_text(encoding="utf-8"))
-                weights = torch.tensor([kept["word_weights"][name] for name in kept["vocab"]])
+                rest = float(kept.get("unknown_word_weight", 1))
+                every = [float(kept["word_weights"].get(name, rest)) for name in kept["vocab"]]
+                weights = torch.tensor(every)
                 encoder.log_weights.load_state_dict({"weight": weights[:, None].log()})
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
