@@ -1,4 +1,4 @@
-"""Sentences through a Transformer of Hugging Face, a weighted mean over subwords as their vector."""
+"""Sentences through a Transformer of Hugging Face: a weighted mean over subwords is the vector."""
 
 from __future__ import annotations
 
