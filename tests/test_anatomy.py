@@ -319,6 +319,8 @@ def test_what_makes_no_margin() -> None:
 def test_bad_games_are_refused_as_by_the_loss() -> None:
     with pytest.raises(NearfarError, match="no negative"):
         play(Q, K, TAU, ids=torch.zeros(N, dtype=torch.long))
+    with pytest.raises(NearfarError, match=r"mask has the shape \(13, 13\); wanted .* each of 18"):
+        play(Q, K, TAU, negatives=BANK, mask=MASK)
     with pytest.raises(NearfarError, match="temperature"):
         play(Q, K, 0.0)
     with pytest.raises(NearfarError, match="positive_key has shape"):
