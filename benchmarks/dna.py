@@ -37,10 +37,12 @@ SHORT = ["--longest", "250", "--batch_size", "256"]
 WORDS = {
     "species": SPECIES,
     "unseen": PLACES,
+    "unseen128": [*PLACES, "--dim", "128"],
     "unseen_genomes": SPECIES,
     "unseen_conv": ["--positives", "read", "--overlap", "0", "--encoder", "conv", *SHORT],
     "loci": LOCI,
     "loci128": [*LOCI, "--dim", "128"],
+    "loci512": [*LOCI, "--dim", "512"],
 }
 
 
@@ -61,8 +63,8 @@ def table(
     """Every figure of every kind of features.
 
     Args:
-        kind: ``species`` learns from two fragments of a genome, ``loci`` and ``loci128`` from
-            two views of a stretch of 600 bases, ``unseen`` from two fragments of 2,000 bases;
+        kind: ``species`` learns from two fragments of a genome, ``loci...`` from two views of a
+            stretch of 600 bases, ``unseen...`` from two fragments of 2,000 bases
             (``unseen_conv``: 1,000, and convolutions). ``unseen...`` never meet the species that
             they are judged by.
     """

@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from gan_game import Way, play
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,32 +22,9 @@ from nearfar.encoders import PointGenerator, PointMLP
 from nearfar.pairs import seeded
 from nearfar.pairs.points import mixture
 from nearfar.probes import ModeProbe, nearest_centre
-from nearfar.recipes._gan_rival import log_odds
-from nearfar.train._optimiser import learning_rate
 
 RESULTS = Path(__file__).parent / "results" / "gan.json"
-BATCH, TAU = 128, 0.1
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to train: the discriminator's game, and what is added to it.
-
-    Attributes:
-        game: plain, relativistic or contrastive.
-        penalty: On slopes, at reals and at fakes.
-        pack: Samples that the discriminator sees at a time.
-        jitter: Deviation of noise on all that the discriminator sees, in the data's deviations.
-        rate: Highest learning rate.
-        classic: Adam with beta1 = 0.8 and a constant rate, no running average.
-    """
-
-    game: str = "plain"
-    penalty: float = 0.0
-    pack: int = 1
-    jitter: float = 0.0
-    rate: float = 2e-3
-    classic: bool = False
+BATCH = 128
 
 
 WAYS = {
@@ -103,89 +79,18 @@ def networks(way: Way, seeds: list[int]) -> tuple[Side, Side]:
     return Side(looks, 0.2), Side(makes, 0.0)
 
 
-def train(kind: str, way: Way, seeds: list[int], steps: int) -> tuple[Side, float]:
-    """The generators, averaged where the way says so, and the CPU seconds of all together."""
+def train(kind: str, way: Way, seeds: list[int], steps: int) -> tuple[nn.Module, float]:
+    """`play` among points, standardised."""
     source = mixture(kind)
     points = source.points(100_000, seed=0)[0] / source.scale
-    look, make = networks(way, seeds)
-    mean = networks(way, seeds)[1].requires_grad_(False)
-    betas = (0.8, 0.999) if way.classic else (0.0, 0.99)
-    players = [
-        torch.optim.AdamW(x.parameters(), weight_decay=1e-4, betas=betas) for x in (look, make)
-    ]
-    began = time.process_time()
-    with seeded(*seeds):
-        for step in range(steps):
-            rate = way.rate if way.classic else learning_rate(way.rate, 0.1, step, steps)
-            for player in players:
-                player.param_groups[0]["lr"] = rate
 
-            def fakes() -> Tensor:
-                return make(torch.randn(len(seeds), BATCH * way.pack, 2))
+    def reals(number: int) -> Tensor:
+        return points[torch.randint(len(points), (len(seeds), number))]
 
-            real, again = (
-                points[torch.randint(len(points), (len(seeds), BATCH * way.pack))] for _ in range(2)
-            )
-            with torch.no_grad():
-                fake = fakes()
-            players[0].zero_grad()
-            discriminator_loss(look, way, real, again, fake).backward()
-            players[0].step()
-            look.requires_grad_(False)
-            players[1].zero_grad()
-            generator_loss(look, way, real, again, fakes()).backward()
-            players[1].step()
-            look.requires_grad_(True)
-            keep = 0.0 if way.classic else min(0.999, (2 + step) / (11 + step))
-            with torch.no_grad():
-                for slow, now in zip(mean.parameters(), make.parameters(), strict=True):
-                    slow.lerp_(now, 1 - keep)
-    return mean, time.process_time() - began
+    return play(way, *networks(way, seeds), reals, (BATCH, 2), seeds, steps)
 
 
-def seen(way: Way, x: Tensor) -> Tensor:
-    """What the discriminator sees of points: with jitter, several at a time."""
-    if way.jitter:
-        x = x + way.jitter * torch.randn_like(x)
-    return x.reshape(len(x), -1, 2 * way.pack)
-
-
-def discriminator_loss(look: Side, way: Way, real: Tensor, again: Tensor, fake: Tensor) -> Tensor:
-    """Summed over seeds."""
-    partners, crowd = seen(way, again), seen(way, fake)
-    if way.penalty:
-        partners, crowd = partners.requires_grad_(), crowd.requires_grad_()
-    own, other = look(partners), look(crowd)
-    if way.game == "contrastive":
-        query = look(seen(way, real))
-        loss = functional.softplus(-log_odds(query, own, other, TAU))
-        score = log_odds(query.detach(), own, other, TAU).sum()
-    elif way.game == "relativistic":
-        loss, score = functional.softplus(other - own), (own - other).sum()
-    else:
-        loss = functional.softplus(-own) + functional.softplus(other)
-        score = (own - other).sum()
-    total = loss.flatten(1).mean(1).sum()
-    if way.penalty:
-        slopes = torch.autograd.grad(score, [partners, crowd], create_graph=True)
-        total = total + way.penalty / 2 * sum(x.square().sum(2).mean(1).sum() for x in slopes)
-    return total
-
-
-def generator_loss(look: Side, way: Way, real: Tensor, again: Tensor, fake: Tensor) -> Tensor:
-    """Summed over seeds."""
-    other = look(seen(way, fake))
-    if way.game == "contrastive":
-        query, own = look(seen(way, real)), look(seen(way, again))
-        loss = functional.softplus(log_odds(query, own, other, TAU))
-    elif way.game == "relativistic":
-        loss = functional.softplus(look(seen(way, again)) - other)
-    else:
-        loss = functional.softplus(-other)
-    return loss.flatten(1).mean(1).sum()
-
-
-def judged(kind: str, make: Side, seeds: list[int]) -> list[dict[str, float]]:
+def judged(kind: str, make: nn.Module, seeds: list[int]) -> list[dict[str, float]]:
     """2,500 samples of each generator, named by the recipe's own probe."""
     source = mixture(kind)
     with torch.no_grad(), seeded(-1):
