@@ -15,8 +15,6 @@ from nearfar.pairs import seeded
 from nearfar.recipes._gan_rival import log_odds
 from nearfar.train._optimiser import learning_rate
 
-TAU = 0.1
-
 
 @dataclass(frozen=True)
 class Way:
@@ -25,6 +23,7 @@ class Way:
     Attributes:
         game: plain, relativistic or contrastive.
         penalty: On slopes, at reals and at fakes.
+        tau: The contrastive game's temperature.
         pack: Samples that the discriminator sees at a time.
         jitter: Deviation of noise on all that the discriminator sees, in the data's deviations.
         rate: Highest learning rate.
@@ -33,6 +32,7 @@ class Way:
 
     game: str = "plain"
     penalty: float = 0.0
+    tau: float = 0.1
     pack: int = 1
     jitter: float = 0.0
     rate: float = 2e-3
@@ -111,8 +111,8 @@ def discriminator_loss(
     own, other = look(partners), look(crowd)
     if way.game == "contrastive":
         query = look(seen(way, real))
-        loss = functional.softplus(-log_odds(query, own, other, TAU))
-        score = log_odds(query.detach(), own, other, TAU).sum()
+        loss = functional.softplus(-log_odds(query, own, other, way.tau))
+        score = log_odds(query.detach(), own, other, way.tau).sum()
     elif way.game == "relativistic":
         loss, score = functional.softplus(other - own), (own - other).sum()
     else:
@@ -130,7 +130,7 @@ def generator_loss(look: nn.Module, way: Way, real: Tensor, again: Tensor, fake:
     other = look(seen(way, fake))
     if way.game == "contrastive":
         query, own = look(seen(way, real)), look(seen(way, again))
-        loss = functional.softplus(log_odds(query, own, other, TAU))
+        loss = functional.softplus(log_odds(query, own, other, way.tau))
     elif way.game == "relativistic":
         loss = functional.softplus(look(seen(way, again)) - other)
     else:

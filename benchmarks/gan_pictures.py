@@ -30,8 +30,9 @@ WAYS = {
     "plain": Way(),
     "plain + penalty": Way(penalty=0.2),
     "relativistic + penalty": Way("relativistic", 0.2),
-    "contrastive, no penalty": Way("contrastive"),
-    "contrastive + penalty": Way("contrastive", 0.2),
+    "contrastive, no penalty": Way("contrastive", tau=0.5),
+    "contrastive + penalty": Way("contrastive", 0.2, tau=0.5),
+    "contrastive + penalty, temperature 0.1": Way("contrastive", 0.2),
 }
 
 
@@ -98,19 +99,17 @@ def main() -> None:
     parse.add_argument("--steps", type=int, default=3000)
     parse.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parse.add_argument("--rate", type=float, default=1.5e-3)
-    parse.add_argument("--penalty", type=float, help="in place of 0.2")
     given = parse.parse_args()
     if given.path == "tables":
         print("\n".join(tables()))
         return
     torch.set_num_threads(1)
     data = find(given.path, given.size)
-    title = f"{data.summary.partition(':')[0]}, {given.steps} steps, rate {given.rate}"
+    what = "stacked_digits" if given.path == "stacked_digits" else f"folder, {data.size} pixels"
+    title = f"{what}, {given.steps} steps, rate {given.rate}"
     for seed in given.seeds:
         for name in given.ways:
             way = replace(WAYS[name], rate=given.rate)
-            if given.penalty is not None and way.penalty:
-                way, name = replace(way, penalty=given.penalty), f"{name} {given.penalty}"
             make, seconds = train(data, way, seed, given.steps)
             row = data.probe({"made": partial(samples, make)}).score({}).rows["made"]
             kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
