@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -40,23 +40,40 @@ def average(states: Sequence[tuple[int, float, State]]) -> State:
                 f"The weights of client {node} have other names or shapes than those of client "
                 f"{ordered[0][0]}; wanted one recipe, one encoder and one nearfar version on all."
             )
-    items = [count for _, count, _ in ordered]
-    every = [state for _, _, state in ordered]
+    items = sum(count for _, count, _ in ordered)
+    changes = [(count / items, change(state, first)) for _, count, state in ordered]
+    mean = {k: torch.stack([n * x[k] for n, x in changes]).sum(0) for k in first}
+    out = changed(first, mean)
+    whole = [name for name, x in first.items() if not x.is_floating_point()]
+    return out | {k: torch.stack([state[k] for _, _, state in ordered]).amax(0) for k in whole}
 
-    def mean(values: Sequence[Tensor]) -> Tensor:
-        total = sum(n * x.double() for n, x in zip(items, values, strict=True))
-        return torch.as_tensor(total) / sum(items)
 
-    out: State = {}
-    for name, like in first.items():
-        if not like.is_floating_point():
-            out[name] = torch.stack([state[name] for state in every]).amax(0)
-            continue
-        found = mean([state[name] for state in every])
+def change(state: State, common: State) -> State:
+    """What is averaged: the differences from common weights, in float64.
+
+    The difference of a running variance is that of the second moment about the common mean, so that
+    its average knows the spread of the clients' means.
+
+    Args:
+        state: A client's weights.
+        common: Weights of the same names and shapes.
+    """
+    out = {name: x.double() - common[name].double() for name, x in state.items()}
+    for name in out:
         if name.endswith(_VAR):
-            means = [state[name.removesuffix(_VAR) + _MEAN] for state in every]
-            found = found + mean([x.double() ** 2 for x in means]) - mean(means) ** 2
-        out[name] = found.to(like.dtype)
+            out[name] += out[name.removesuffix(_VAR) + _MEAN] ** 2
+    return out
+
+
+def changed(common: State, mean: Mapping[str, Tensor]) -> State:
+    """Weights from common ones and the average of `change`, in the types of the common ones."""
+    out: State = {}
+    for name, like in common.items():
+        found = like.double() + mean[name]
+        if name.endswith(_VAR):
+            # Rounding may take a tiny variance below zero.
+            found = (found - mean[name.removesuffix(_VAR) + _MEAN] ** 2).clamp(min=0)
+        out[name] = (found if like.is_floating_point() else found.round()).to(like.dtype)
     return out
 
 

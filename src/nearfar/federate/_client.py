@@ -25,6 +25,7 @@ from nearfar.train._step import Learner, Step
 
 # Streams of randomness of a client beside that of its steps.
 _RELEASE = -1
+_ROUNDING = -2
 
 
 class Client:
@@ -48,7 +49,7 @@ class Client:
                 "These pairs learn about the data while they train, and a client keeps nothing "
                 "from round to round. Wanted a recipe or an option whose pairs are fixed."
             )
-        self.owner, self._federation = owner, federation
+        self.owner, self.federation = owner, federation
         self._experiment, self._train = experiment, federation.train()
         self._device = torch.device(device(self._train))
         wanted = federation.batch_size or experiment.batch_size or 128
@@ -74,7 +75,7 @@ class Client:
         Raises:
             NearfarError: Weights of another model.
         """
-        federation, model = self._federation, self._experiment.model
+        federation, model = self.federation, self._experiment.model
         assert federation.share != "nothing"
         self._load(ask.weights)
         with seeded(self._train.seed, self.owner, ask.number, _RELEASE):
@@ -98,7 +99,7 @@ class Client:
         experiment = self._experiment
         if len(task.crowd):
             self._load(task.anchor or task.weights)
-            bank = BankGame(experiment.model, experiment.temperature, task.crowd, self._federation)
+            bank = BankGame(experiment.model, experiment.temperature, task.crowd, self.federation)
             more = {**experiment.auxiliaries, "bank": bank}
             experiment = replace(experiment, auxiliaries=more)
         self._load(task.weights)
@@ -110,6 +111,10 @@ class Client:
             items=len(experiment.pairs),
             measures=measures,
         )
+
+    def rounding(self, number: int) -> int:
+        """A 32-bit seed for the rounding of what it sends in a round."""
+        return mix(self._train.seed, self.owner, number, _ROUNDING) % 2**32
 
     def _load(self, weights: State) -> None:
         if not same_shapes(self._learner.state_dict(), weights):
@@ -124,11 +129,11 @@ class Client:
         train, learner, tau = self._train, self._learner, experiment.temperature
         play = Step(experiment, train, learner, backward=Tensor.backward, autocast=nullcontext)
         optimizer = optimiser([learner], train)
-        first = number * self._federation.local_steps
+        first = number * self.federation.local_steps
         learner.train()
         order = mix(train.seed, self.owner)
         highest = train.lr or experiment.lr
-        for step in range(first, first + self._federation.local_steps):
+        for step in range(first, first + self.federation.local_steps):
             for group in optimizer.param_groups:
                 group["lr"] = rate = learning_rate(highest, train.warmup, step, self._steps)
             tau.advance(step / self._steps)

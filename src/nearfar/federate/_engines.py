@@ -6,6 +6,7 @@ Written for flwr 1.41 and 1.42; ``TaskIdentity`` and ``_message_id`` are its pri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -69,6 +70,8 @@ class InProcessGrid(Grid):
     def _work(self, message: Message) -> str:
         self._count += 1
         name = str(self._count)
+        # As over a wire: what a node does to a message, no other sees. Bytes are not copied.
+        message = deepcopy(message)
         # Flower's engines name a message when they take it.
         message.metadata.__dict__["_message_id"] = name
         try:

@@ -37,6 +37,7 @@ class Federation:
         epsilon: Gaussian noise on what is shared, so that all of a client's releases together are
             (epsilon, delta)-differentially private; none by default. The weights are not covered.
         delta: See epsilon.
+        secure: Secure aggregation: the server sees the sum of the clients' weights, not one's own.
         least: Clients that must answer, or the round counts for nothing.
         wait: Seconds until a round goes on without those that have not answered.
         accelerator: What clients train on: cpu, cuda, mps or auto.
@@ -63,6 +64,7 @@ class Federation:
     group: int = 50
     epsilon: float | None = None
     delta: float = 1e-5
+    secure: bool = False
     least: int = 1
     wait: float = 3600.0
     accelerator: str = "auto"
@@ -88,6 +90,11 @@ class Federation:
             raise NearfarError(
                 f"epsilon={self.epsilon} is about what clients share beside weights, and "
                 "share='nothing'. Wanted --share sums (or keys), or no epsilon."
+            )
+        if self.secure and self.least < 3:
+            raise NearfarError(
+                f"least={self.least}: a sum over one client hides nothing, and over two nothing "
+                "from each other. Wanted --least 3 or more with --secure true."
             )
         self.train()
 

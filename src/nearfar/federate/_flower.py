@@ -5,29 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from flwr.app import (
-    ArrayRecord,
-    ConfigRecord,
-    Context,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from nearfar.federate import _secure
 from nearfar.federate._bank import Crowd
 from nearfar.federate._client import Client
-from nearfar.federate._line import Reply
+from nearfar.federate._line import Gathered, Reply
 from nearfar.federate._messages import Answer, Ask, Hello, Said, Shared, Task, Words
+from nearfar.federate._vector import packed
 
 # From the plan's text and a node's settings to its client.
 Clients = Callable[[str, Mapping[str, Any]], Client]
-_KIND = {type(None): "query.hello", Ask: "query.share", Task: MessageType.TRAIN}
+_KIND = {type(None): "query.hello", Ask: "query.share", Task: "train.play"}
 _POLL = 0.2
 
 
@@ -120,11 +115,18 @@ def client_app(clients: Clients) -> ClientApp:
         said = client(message, context).share(read_ask(message.content))
         return Message(reply(said), reply_to=message)
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        said = client(message, context).play(read_task(message.content))
+    @app.train("play")
+    def play(message: Message, context: Context) -> Message:
+        own, task = client(message, context), read_task(message.content)
+        said = own.play(task)
+        if own.federation.secure:
+            vector = packed(said.weights, task.weights)
+            _secure.keep(context.state, vector, said.items, task.number, own.rounding(task.number))
+            said = replace(said, weights={})
         return Message(reply(said), reply_to=message)
 
+    # Flower's workflow names no action, and its mod takes every message without one for its own.
+    app.train(mods=[_secure.masked])(_secure.hand_out)
     return app
 
 
@@ -165,6 +167,9 @@ class GridLine:
             if not missing or time.monotonic() > end:
                 return replies
             time.sleep(_POLL)
+
+    def gather(self, items: Mapping[int, int], number: int, least: int, seconds: float) -> Gathered:
+        return _secure.gather(self._grid, items, number, least, seconds)
 
     def _read(self, message: Message) -> Said | str:
         if message.has_error():

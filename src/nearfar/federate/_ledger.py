@@ -5,6 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.errors import NearfarError
+from nearfar.federate._federation import Federation
+
+
+def calibrated(federation: Federation) -> float:
+    """Standard deviation of the noise of each release of a run; 0 for none."""
+    if federation.epsilon is None:
+        return 0.0
+    releases = sum(map(federation.releases, range(federation.rounds)))
+    return noise_for(federation.epsilon, federation.delta, releases)
+
+
+def ledger(federation: Federation, noise: float, releases: dict[int, int]) -> dict[str, Any]:
+    """What was released so far, and what that costs in privacy.
+
+    Args:
+        federation: Its epsilon and delta.
+        noise: Standard deviation.
+        releases: Of each client, by its id.
+    """
+    most = max(releases.values(), default=0)
+    private = federation.share != "nothing" and federation.epsilon is not None
+    return {
+        "covers": "what clients share with the bank; not their weights",
+        "share": federation.share,
+        "noise": noise,
+        "neighbours": "one item of a client replaced",
+        "delta": federation.delta,
+        "releases": {str(owner): n for owner, n in sorted(releases.items())},
+        "epsilon": spent(noise, federation.delta, most) if private else None,
+    }
 
 
 def noise_for(epsilon: float, delta: float, releases: int) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
 from nearfar.federate._messages import Said, Words
 
 
@@ -20,6 +22,25 @@ class Reply:
 
     node: int
     said: Said | str
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What secure aggregation brought.
+
+    Attributes:
+        mean: (P,) float64, the mean of the clients' vectors; None where too few were left.
+        nodes: Whose vectors are in it.
+        failures: A sentence of each node that failed on the way.
+        up: Bytes from clients.
+        down: Bytes to clients.
+    """
+
+    mean: Tensor | None
+    nodes: set[int]
+    failures: dict[int, str]
+    up: int
+    down: int
 
 
 class Line(Protocol):
@@ -39,5 +60,16 @@ class Line(Protocol):
         Args:
             awaited: Returns as soon as each of these has replied to the last that it was sent,
             seconds: or when so much time is over.
+        """
+        ...
+
+    def gather(self, items: Mapping[int, int], number: int, least: int, seconds: float) -> Gathered:
+        """The mean of the vectors that nodes have kept, of which the server sees the sum alone.
+
+        Args:
+            items: Of each node that is asked: how much its vector counts.
+            number: The round that the vectors must be of.
+            least: Nodes that must be in the sum.
+            seconds: Until those that do not answer are left out, in each stage.
         """
         ...

@@ -82,7 +82,7 @@ class Answer:
     Attributes:
         owner: The client's id.
         number: The round of the task.
-        weights: After its steps.
+        weights: After its steps; none where they are summed securely, later.
         items: How many it holds.
         measures: Figures of its last step.
     """

@@ -16,9 +16,10 @@ from nearfar.federate._average import State, average, same_shapes
 from nearfar.federate._bank import SharedBank
 from nearfar.federate._federation import Federation
 from nearfar.federate._finish import model_of
-from nearfar.federate._ledger import noise_for, spent
+from nearfar.federate._ledger import calibrated, ledger
 from nearfar.federate._line import Line
 from nearfar.federate._messages import Answer, Ask, Hello, Shared, Task, Words, size
+from nearfar.federate._vector import unpacked
 from nearfar.files import replace_bytes, replace_text
 from nearfar.train import Run
 
@@ -51,7 +52,7 @@ class Server:
         self.model: dict[str, Any] = {}
         self.releases: dict[int, int] = {}
         self._owners: dict[int, int] = {}
-        self._noise = self._calibrated()
+        self._noise = calibrated(federation)
         if run.checkpoint.is_file():
             self._resume()
 
@@ -72,7 +73,8 @@ class Server:
                 )
                 time.sleep(_PAUSE)
                 continue
-            self.weights = average([(a.owner, a.items, a.weights) for a in answers])
+            if not self._federation.secure:
+                self.weights = average([(a.owner, a.items, a.weights) for a in answers])
             self.round += 1
             told = self._write(answers, up, down, time.perf_counter() - began)
             self._save()
@@ -94,11 +96,29 @@ class Server:
         up += sum(size(one.weights) for one in said)
         now = {one.owner: one for one in said if one.number == number}
         answers = [now[owner] for owner in sorted(now)]
-        sound = [one for one in answers if self._sound(one.weights)]
+        if federation.secure and len(answers) >= federation.least:
+            more_up, more_down, answers = self._gather(answers)
+            return up + more_up, down + more_down, answers
+        sound = [one for one in answers if federation.secure or self._sound(one.weights)]
         if len(sound) < len(answers):
             bad = len(answers) - len(sound)
             self._say(f"round {number + 1}: {bad} client(s) sent weights that do not fit; left out")
         return up, down, sound
+
+    def _gather(self, answers: list[Answer]) -> tuple[int, int, list[Answer]]:
+        """The average of weights that stay hidden: bytes up, bytes down, and whose are in it."""
+        # Of two nodes of one client, the later is the one that lives.
+        nodes = {owner: node for node, owner in self._owners.items()}
+        items = {nodes[one.owner]: one.items for one in answers}
+        federation = self._federation
+        got = self._line.gather(items, self.round, federation.least, federation.wait)
+        for node in sorted(got.failures):
+            self._say(f"node {node} failed: {got.failures[node]}")
+        if got.mean is None:
+            self._say(f"round {self.round + 1}: too few were left to take the masks off")
+        else:
+            self.weights = unpacked(got.mean, self.weights)
+        return got.up, got.down, [one for one in answers if nodes[one.owner] in got.nodes]
 
     def _sound(self, weights: State) -> bool:
         finite = all(bool(x.isfinite().all()) for x in weights.values())
@@ -165,27 +185,9 @@ class Server:
         model_of(self.model, self.weights).save_weights(self._run.untrained)
         self._save()
 
-    def _calibrated(self) -> float:
-        federation = self._federation
-        if federation.epsilon is None:
-            return 0.0
-        releases = sum(map(federation.releases, range(federation.rounds)))
-        return noise_for(federation.epsilon, federation.delta, releases)
-
     def ledger(self) -> dict[str, Any]:
         """What was released so far, and what that costs in privacy."""
-        federation = self._federation
-        most = max(self.releases.values(), default=0)
-        private = federation.share != "nothing" and federation.epsilon is not None
-        return {
-            "covers": "what clients share with the bank; not their weights",
-            "share": federation.share,
-            "noise": self._noise,
-            "neighbours": "one item of a client replaced",
-            "delta": federation.delta,
-            "releases": {str(owner): n for owner, n in sorted(self.releases.items())},
-            "epsilon": spent(self._noise, federation.delta, most) if private else None,
-        }
+        return ledger(self._federation, self._noise, self.releases)
 
     def _write(self, answers: list[Answer], up: int, down: int, seconds: float) -> str:
         federation = self._federation

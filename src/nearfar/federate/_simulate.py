@@ -29,10 +29,16 @@ def simulate(
         The server after its last round.
 
     Raises:
-        NearfarError: flwr (or ray) is missing, or no client can take part.
+        NearfarError: flwr (or ray) is missing, fewer clients than must answer, or no client can
+            take part.
     """
     if plan.split is None:
         raise NearfarError("plan has no split; a simulation needs one: Plan(..., split=Split()).")
+    if plan.split.clients < plan.federation.least:
+        raise NearfarError(
+            f"clients={plan.split.clients}: fewer than must answer in a round, "
+            f"least={plan.federation.least}. Wanted more --clients."
+        )
     try:
         from nearfar.federate._engines import InProcessGrid, simulate_with_ray
         from nearfar.federate._flower import GridLine, client_app
