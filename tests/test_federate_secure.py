@@ -193,7 +193,10 @@ def played(federation: Federation, folder: Path) -> list[dict[str, Tensor]]:
 def test_who_drops_out_is_left_out(tmp_path: Path) -> None:
     """Lost after it has sent its shares; its masks come off without it."""
     federation = settings(rounds=1, secure=True, least=3)
-    server = secure(federation, tmp_path / "run", grid(federation, {2: "collect_masked_vectors"}))
+    said: list[str] = []
+    over = grid(federation, {2: "collect_masked_vectors"})
+    server = secure(federation, tmp_path / "run", over, said.append)
+    assert "node 2 failed: it has not answered within 0 seconds" in said
     plain = replace(federation, secure=False, least=1)
     weights = played(plain, tmp_path / "plain")
     wanted = average([(k, PARTS[k], weights[k]) for k in (0, 2, 3)])
