@@ -1,6 +1,6 @@
 """All nodes on this machine. The one file that knows what Flower keeps to itself.
 
-Written for flwr 1.41 and 1.42; ``TaskIdentity`` and ``_message_id`` are its private names.
+Written for flwr 1.42; ``TaskIdentity`` and ``_message_id`` are its private names.
 """
 
 from __future__ import annotations
