@@ -36,9 +36,10 @@ WAYS = {
     "augmentation only": Way(jitter=0.02),
     "plain + penalty": Way(penalty=0.2),
     "relativistic + penalty": Way("relativistic", 0.2),
-    "contrastive, no penalty": Way("contrastive"),
-    "contrastive + penalty": Way("contrastive", 0.2),
-    "contrastive + penalty, rate 0.004": Way("contrastive", 0.2, rate=4e-3),
+    "contrastive + penalty": Way("contrastive", 0.05),
+    "contrastive, no penalty, sharp": Way("contrastive", tau=0.1),
+    "contrastive + penalty, sharp": Way("contrastive", 0.2, tau=0.1),
+    "contrastive + penalty, sharp, rate 0.004": Way("contrastive", 0.2, tau=0.1, rate=4e-3),
 }
 
 

@@ -32,7 +32,7 @@ class Way:
 
     game: str = "plain"
     penalty: float = 0.0
-    tau: float = 0.1
+    tau: float = 0.3
     pack: int = 1
     jitter: float = 0.0
     rate: float = 2e-3

@@ -30,9 +30,9 @@ WAYS = {
     "plain": Way(),
     "plain + penalty": Way(penalty=0.2),
     "relativistic + penalty": Way("relativistic", 0.2),
-    "contrastive, no penalty": Way("contrastive", tau=0.5),
-    "contrastive + penalty": Way("contrastive", 0.2, tau=0.5),
-    "contrastive + penalty, temperature 0.1": Way("contrastive", 0.2),
+    "contrastive + penalty": Way("contrastive", 0.05),
+    "contrastive + penalty 0.2, temperature 0.5": Way("contrastive", 0.2, tau=0.5),
+    "contrastive + penalty, sharp": Way("contrastive", 0.2, tau=0.1),
 }
 
 

@@ -408,17 +408,6 @@ def test_pictures_in_a_folder(tmp_path: Path) -> None:
     assert "broken.png" in (out / "skipped.txt").read_text()
 
 
-def test_pictures_are_played_with_more_warmth(shapes: Path) -> None:
-    """At points' temperature the discriminator of pictures wins outright (docs/gan.md)."""
-    for words, tau in (
-        ({"path": "ring"}, 0.1),
-        ({"path": str(shapes), "size": 8}, 0.5),
-        ({"path": str(shapes), "size": 8, "temperature": 0.2}, 0.2),
-    ):
-        experiment = build(find("gan"), {**words, "width": 4}, seed=0)
-        assert experiment.temperature().item() == pytest.approx(tau)
-
-
 def test_without_an_opponent_and_with_bad_words(tmp_path: Path, capsys: Capture) -> None:
     alone = build(find("gan"), {"path": "ring", "width": 8, "opponent": False}, seed=0)
     assert isinstance(alone.rival, GeneratorRival)

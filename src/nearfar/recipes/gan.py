@@ -40,8 +40,8 @@ def gan(
     size: int | None = None,
     dim: int = 32,
     width: int | None = None,
-    temperature: float | None = None,
-    penalty: float = 0.2,
+    temperature: float = 0.3,
+    penalty: float = 0.05,
     opponent: bool = True,
 ) -> Experiment:
     """Train a generator against a contrastive discriminator, and a plain GAN beside it.
@@ -52,8 +52,8 @@ def gan(
         size: Side in pixels of a folder's pictures: 8, 16, 32 or 64; by default 32.
         dim: Numbers of the discriminator's vectors.
         width: Of the layers: 128 for points, 16 channels at full size for pictures.
-        temperature: How sharply hard fakes are weighted; low is sharp. By default 0.1 for points,
-            and 0.5 for pictures, where a sharp discriminator wins outright and teaches nothing.
+        temperature: How sharply hard fakes are weighted; low is sharp, and a discriminator that is
+            too sharp wins outright and teaches nothing.
         penalty: On the squared slopes of the discriminator's log-odds; 0 for none.
         opponent: Train a plain GAN of the same networks, steps and seed beside it, for the table.
     """
@@ -70,8 +70,7 @@ def gan(
         body, maker = PictureCritic(data.size, wide, dim), PictureGenerator(data.size, wide)
     # Both games begin with the same weights.
     plain = PlainGAN(deepcopy(body), Player(deepcopy(maker), data.shown)) if opponent else None
-    usual = 0.1 if data.size is None else 0.5
-    tau = Temperature(usual if temperature is None else temperature)
+    tau = Temperature(temperature)
     game = RealGame(tau)
     rival = GeneratorRival(Player(maker, data.shown), game, plain)
     return Experiment(
