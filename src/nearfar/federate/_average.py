@@ -41,8 +41,10 @@ def average(states: Sequence[tuple[int, float, State]]) -> State:
                 f"{ordered[0][0]}; wanted one recipe, one encoder and one nearfar version on all."
             )
     items = sum(count for _, count, _ in ordered)
-    changes = [(count / items, change(state, first)) for _, count, state in ordered]
-    mean = {k: torch.stack([n * x[k] for n, x in changes]).sum(0) for k in first}
+    mean = {name: torch.zeros_like(x, dtype=torch.float64) for name, x in first.items()}
+    for _, count, state in ordered:
+        for name, x in change(state, first).items():
+            mean[name] += count / items * x
     out = changed(first, mean)
     whole = [name for name, x in first.items() if not x.is_floating_point()]
     return out | {k: torch.stack([state[k] for _, _, state in ordered]).amax(0) for k in whole}

@@ -37,7 +37,8 @@ class Federation:
         epsilon: Gaussian noise on what is shared, so that all of a client's releases together are
             (epsilon, delta)-differentially private; none by default. The weights are not covered.
         delta: See epsilon.
-        secure: Secure aggregation: the server sees the sum of the clients' weights, not one's own.
+        secure: Secure aggregation: the server sees the sum of the clients' weights, and no single
+            client's. Needs --least 3 or more; what clients share with the bank is not covered.
         least: Clients that must answer, or the round counts for nothing.
         wait: Seconds until a round goes on without those that have not answered.
         accelerator: What clients train on: cpu, cuda, mps or auto.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,12 +17,12 @@ from nearfar.federate._bank import Crowd
 from nearfar.federate._client import Client
 from nearfar.federate._line import Gathered, Reply
 from nearfar.federate._messages import Answer, Ask, Hello, Said, Shared, Task, Words
+from nearfar.federate._pull import pulled
 from nearfar.federate._vector import packed
 
 # From the plan's text and a node's settings to its client.
 Clients = Callable[[str, Mapping[str, Any]], Client]
 _KIND = {type(None): "query.hello", Ask: "query.share", Task: "train.play"}
-_POLL = 0.2
 
 
 def record(words: Words, plan: str) -> RecordDict:
@@ -156,17 +155,11 @@ class GridLine:
                 self._last[node] = name
 
     def collect(self, awaited: Sequence[int], seconds: float) -> list[Reply]:
-        end = time.monotonic() + seconds
-        replies: list[Reply] = []
-        while True:
-            for message in self._grid.pull_messages(list(self._asked)):
-                node = self._asked.pop(message.metadata.reply_to_message_id, None)
-                if node is not None:
-                    replies.append(Reply(node, self._read(message)))
-            missing = any(self._last.get(node) in self._asked for node in awaited)
-            if not missing or time.monotonic() > end:
-                return replies
-            time.sleep(_POLL)
+        def waiting() -> bool:
+            return any(self._last.get(node) in self._asked for node in awaited)
+
+        replies = pulled(self._grid, self._asked, waiting, seconds)
+        return [Reply(node, self._read(message)) for node, message in replies]
 
     def gather(self, items: Mapping[int, int], number: int, least: int, seconds: float) -> Gathered:
         return _secure.gather(self._grid, items, number, least, seconds)

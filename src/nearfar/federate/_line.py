@@ -24,21 +24,25 @@ class Reply:
     said: Said | str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gathered:
     """What secure aggregation brought.
 
     Attributes:
-        mean: (P,) float64, the mean of the clients' vectors; None where too few were left.
+        mean: (P,) float64, the mean of the clients' vectors; None where there is none.
         nodes: Whose vectors are in it.
+        reason: Why there is none, where there is none.
         failures: A sentence of each node that failed on the way.
+        late: Nodes that have not answered in time.
         up: Bytes from clients.
         down: Bytes to clients.
     """
 
     mean: Tensor | None
     nodes: set[int]
+    reason: str
     failures: dict[int, str]
+    late: set[int]
     up: int
     down: int
 

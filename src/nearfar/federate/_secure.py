@@ -1,9 +1,10 @@
 """Secure aggregation by Flower: masks that cancel in the sum, so that the server sees nothing else.
 
 SecAgg+ (Bell et al. 2020, "Secure Single-Server Aggregation with (Poly)Logarithmic Overhead", IACR
-ePrint 2020/704), after Bonawitz et al. 2017 (arXiv 1611.04482). Every two clients agree on a mask,
-which one adds and the other subtracts; each adds a mask of its own, too, whose seed is shared out
-among all (Shamir), so that masks can be taken off the sum although some clients drop out.
+ePrint 2020/704), after Bonawitz et al. 2017 (arXiv 1611.04482). Every two clients (all two: not the
+sparse graph of Bell et al.) agree on a mask, which one adds and the other subtracts; each adds a
+mask of its own, too, whose seed is shared out among all (Shamir), so that masks can be taken off
+the sum although some clients drop out.
 
 The one file that knows Flower's older interface (written for flwr 1.42), in which alone it has
 this. Its masks are replaced: those of flwr 1.42 come from a Mersenne twister with a seed folded to
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import shake_256
@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from cryptography.fernet import InvalidToken
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.common import (
     Code,
     FitIns,
@@ -41,24 +42,23 @@ from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
 from nearfar.federate._line import Gathered
+from nearfar.federate._pull import CountingGrid
 from nearfar.federate._vector import BOUND
 
 _MODULUS = 2**32
 _KEPT = "kept"
-_POLL = 0.2
 
 
 def masks(seed: bytes, modulus: int, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.int64]]:
-    """Numbers from 0 to 2^32 - 1 that follow from all of a seed, by SHAKE-256.
+    """Numbers from 0 to modulus - 1 that follow from all of a seed, by SHAKE-256.
 
     Args:
         seed: What two clients agreed on, or one has drawn.
-        modulus: 2^32.
+        modulus: A power of 2, at most 2^32.
         shapes: Of the arrays.
     """
-    assert modulus == _MODULUS
     sizes = [math.prod(shape) for shape in shapes]
-    flat = np.frombuffer(shake_256(seed).digest(4 * sum(sizes)), "<u4").astype(np.int64)
+    flat = np.frombuffer(shake_256(seed).digest(4 * sum(sizes)), "<u4").astype(np.int64) % modulus
     parts = np.split(flat, np.cumsum(sizes)[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
@@ -84,7 +84,7 @@ def keep(state: RecordDict, vector: torch.Tensor, items: int, number: int, seed:
 
 
 def hand_out(message: Message, context: Context) -> Message:
-    """The kept vector, to whom masks it before it leaves the device: `masked`.
+    """Give the kept vector to `masked`, which masks it before it leaves the device.
 
     Raises:
         NearfarError: There is none, or it is another round's.
@@ -116,8 +116,17 @@ def masked(
     before = np.random.get_state()
     try:
         return _client.secaggplus_mod(message, context, then)  # type: ignore[no-any-return]
-    except (KeyError, ValueError) as error:
-        raise NearfarError(f"Secure aggregation stopped: {error!r}.") from error
+    except NearfarError:
+        raise
+    except KeyError as error:
+        raise NearfarError(
+            "Another client was lost before its shares were dealt out. The round is played again."
+        ) from error
+    except (ValueError, TypeError, InvalidToken) as error:
+        raise NearfarError(
+            f"Secure aggregation stopped: {str(error) or type(error).__name__}. Wanted one nearfar "
+            "version, with flwr 1.42, on all clients and the server."
+        ) from error
     finally:
         np.random.set_state(before)
 
@@ -125,13 +134,13 @@ def masked(
 def gather(
     grid: Grid, items: Mapping[int, int], number: int, least: int, seconds: float
 ) -> Gathered:
-    """The mean of what nodes keep; see `Line.gather`.
+    """The mean of what nodes keep, over a grid; see `Line.gather` for the rest.
 
     Flower's four stages, each a message to every node: keys; shares of secrets; masked vectors;
     shares of the secrets that take the masks off. More than half of the nodes, and no fewer than
     ``least``, must be left in each; a node that is lost before it sent its shares ends it all.
     """
-    counted, mean = _Counted(grid), _Mean(items)
+    counted, mean = CountingGrid(grid), _Mean(items)
     state = RecordDict(
         {
             "config": ConfigRecord({"current_round": number}),
@@ -150,9 +159,22 @@ def gather(
         modulus_range=_MODULUS,
         timeout=seconds,
     )
-    with _quiet():
-        workflow(counted, context)
-    return Gathered(mean.found, mean.nodes, counted.failures, counted.up, counted.down)
+    reason = "too few were left to take the masks off"
+    try:
+        with _quiet():
+            workflow(counted, context)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # Flower checks little of what clients send.
+        mean.found, reason = None, f"what a client sent cannot be summed ({error})"
+    return Gathered(
+        mean=mean.found,
+        nodes=mean.nodes if mean.found is not None else set(),
+        reason=reason,
+        failures=counted.failures,
+        late=counted.late,
+        up=counted.up,
+        down=counted.down,
+    )
 
 
 class _Mean:
@@ -180,58 +202,12 @@ class _Mean:
         return None, {}
 
 
-class _Counted:
-    """A grid of which the workflow uses one method; counts bytes and notes who failed.
-
-    Flower's own asks for replies every three seconds, and where a node is gone it does not say
-    which.
-    """
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-        self.up = self.down = 0
-        self.failures: dict[int, str] = {}
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
-        sent = list(messages)
-        self.down += sum(_bytes(message.content) for message in sent)
-        nodes = [message.metadata.dst_node_id for message in sent]
-        names = list(self._grid.push_messages(sent))
-        asked = {name: node for name, node in zip(names, nodes, strict=True) if name}
-        self.failures |= dict.fromkeys(set(nodes) - set(asked.values()), "it cannot be reached")
-        end, replies = time.monotonic() + timeout, list[Message]()
-        while True:
-            for reply in self._grid.pull_messages(list(asked)):
-                node = asked.pop(reply.metadata.reply_to_message_id)
-                replies.append(reply)
-                if reply.has_error():
-                    self.failures[node] = str(reply.error.reason)
-                else:
-                    self.up += _bytes(reply.content)
-            if not asked or time.monotonic() > end:
-                late = f"it has not answered within {timeout:g} seconds"
-                self.failures |= dict.fromkeys(asked.values(), late)
-                return replies
-            time.sleep(_POLL)
-
-
-def _bytes(part: Any) -> int:
-    """Of whatever is in a message, its names aside."""
-    if isinstance(part, Mapping):
-        return sum(map(_bytes, part.values()))
-    if isinstance(part, list):
-        return sum(map(_bytes, part))
-    if isinstance(part, Array):
-        return len(part.data)
-    return len(part) if isinstance(part, (bytes, str)) else 8
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Flower tells of each stage; the server tells of the round."""
     logger = logging.getLogger("flwr")
     before = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from nearfar.errors import NearfarError
-from nearfar.federate._average import State, average, same_shapes
+from nearfar.federate._average import State
+from nearfar.federate._averaging import Averaging, Say
 from nearfar.federate._bank import SharedBank
 from nearfar.federate._federation import Federation
 from nearfar.federate._finish import model_of
 from nearfar.federate._ledger import calibrated, ledger
-from nearfar.federate._line import Line
+from nearfar.federate._line import Line, Reply
 from nearfar.federate._messages import Answer, Ask, Hello, Shared, Task, Words, size
-from nearfar.federate._vector import unpacked
 from nearfar.files import replace_bytes, replace_text
 from nearfar.train import Run
 
-Say = Callable[[str], None]
 _PAUSE = 1.0
 
 
@@ -43,6 +41,7 @@ class Server:
 
     def __init__(self, federation: Federation, run: Run, line: Line, say: Say) -> None:
         self._federation, self._run, self._line, self._say = federation, run, line, say
+        self._averaging = Averaging(federation, line, say)
         self.bank = SharedBank(federation.bank, federation.contribution)
         self.round = 0
         self.weights: State = {}
@@ -65,22 +64,23 @@ class Server:
         self._run.rewind(self.round * self._federation.local_steps)
         while self.round < self._federation.rounds:
             began = time.perf_counter()
-            up, down, answers = self._ask()
-            if len(answers) < self._federation.least:
+            up, down, replies = self._ask()
+            got = self._averaging(replies, self.weights, self.round)
+            if len(got.answers) < self._federation.least:
                 self._say(
-                    f"round {self.round + 1}: {len(answers)} of the {self._federation.least} "
+                    f"round {self.round + 1}: {len(got.answers)} of the {self._federation.least} "
                     "answers that it needs; it is played again"
                 )
                 time.sleep(_PAUSE)
                 continue
-            if not self._federation.secure:
-                self.weights = average([(a.owner, a.items, a.weights) for a in answers])
+            self.weights = got.weights
             self.round += 1
-            told = self._write(answers, up, down, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            told = self._write(got.answers, up + got.up, down + got.down, seconds)
             self._save()
             self._say(told)
 
-    def _ask(self) -> tuple[int, int, list[Answer]]:
+    def _ask(self) -> tuple[int, int, list[Reply]]:
         """One round: bytes up, bytes down, and the answers, by owner."""
         federation, number = self._federation, self.round
         nodes = self._meet()
@@ -92,37 +92,10 @@ class Server:
             words[node] = Task(number, self.weights, anchor, crowd)
             down += size(self.weights, anchor, crowd.keys, crowd.age)
         self._line.send(words)
-        said = self._heard(nodes, Answer)
-        up += sum(size(one.weights) for one in said)
-        now = {one.owner: one for one in said if one.number == number}
-        answers = [now[owner] for owner in sorted(now)]
-        if federation.secure and len(answers) >= federation.least:
-            more_up, more_down, answers = self._gather(answers)
-            return up + more_up, down + more_down, answers
-        sound = [one for one in answers if federation.secure or self._sound(one.weights)]
-        if len(sound) < len(answers):
-            bad = len(answers) - len(sound)
-            self._say(f"round {number + 1}: {bad} client(s) sent weights that do not fit; left out")
-        return up, down, sound
-
-    def _gather(self, answers: list[Answer]) -> tuple[int, int, list[Answer]]:
-        """The average of weights that stay hidden: bytes up, bytes down, and whose are in it."""
-        # Of two nodes of one client, the later is the one that lives.
-        nodes = {owner: node for node, owner in self._owners.items()}
-        items = {nodes[one.owner]: one.items for one in answers}
-        federation = self._federation
-        got = self._line.gather(items, self.round, federation.least, federation.wait)
-        for node in sorted(got.failures):
-            self._say(f"node {node} failed: {got.failures[node]}")
-        if got.mean is None:
-            self._say(f"round {self.round + 1}: too few were left to take the masks off")
-        else:
-            self.weights = unpacked(got.mean, self.weights)
-        return got.up, got.down, [one for one in answers if nodes[one.owner] in got.nodes]
-
-    def _sound(self, weights: State) -> bool:
-        finite = all(bool(x.isfinite().all()) for x in weights.values())
-        return finite and same_shapes(weights, self.weights)
+        heard = self._heard(nodes, Answer)
+        up += sum(size(one.said.weights) for one in heard)
+        now = {one.said.owner: one for one in heard if one.said.number == number}
+        return up, down, [now[owner] for owner in sorted(now)]
 
     def _due(self) -> bool:
         """Whether clients share now; noisy entries are never asked for twice in a round."""
@@ -149,7 +122,8 @@ class Server:
             new = [node for node in here if node not in self._owners]
             if new:
                 self._line.send(dict.fromkeys(new))
-                for hello in sorted(self._heard(new, Hello), key=lambda one: one.owner):
+                hellos = [one.said for one in self._heard(new, Hello)]
+                for hello in sorted(hellos, key=lambda one: one.owner):
                     self._say(f"client {hello.owner}: {hello.items:,} items")
                     if not self.weights:
                         self._begin(hello)
@@ -159,7 +133,7 @@ class Server:
             time.sleep(_PAUSE)
 
     def _heard(self, nodes: list[int], kind: type[Any]) -> list[Any]:
-        """What nodes said, of one kind; failures are told, and are errors where all fail."""
+        """Replies of one kind; failures are told, and are errors where all fail."""
         replies = self._line.collect(nodes, self._federation.wait)
         failures = {reply.node: reply.said for reply in replies if isinstance(reply.said, str)}
         for node in sorted(failures):
@@ -178,7 +152,7 @@ class Server:
         for one in sorted(entries, key=lambda one: (one.number, one.owner)):
             self.bank.receive(one.owner, one.keys, one.number)
         self._entered = sum(size(one.keys) for one in entries)
-        return [one for one in said if isinstance(one, kind)]
+        return [reply for reply in replies if isinstance(reply.said, kind)]
 
     def _begin(self, hello: Hello) -> None:
         self.weights, self.model = hello.weights, hello.model

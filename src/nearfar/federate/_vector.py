@@ -42,6 +42,17 @@ def packed(state: State, common: State) -> Tensor:
     return torch.cat(parts)
 
 
+def possible(mean: Tensor, common: State) -> bool:
+    """Whether a vector can be the mean of vectors within the bound, rounded.
+
+    Args:
+        mean: (P,).
+        common: The weights that the round began from.
+    """
+    fits = len(mean) == sum(like.numel() for like in common.values())
+    return fits and bool((mean.abs() <= 1.01 * BOUND).all())
+
+
 def unpacked(mean: Tensor, common: State) -> State:
     """The average weights.
 
