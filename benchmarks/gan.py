@@ -9,12 +9,10 @@ does the same with one. Figures are added to those in benchmarks/results/gan.jso
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from pathlib import Path
 
 import torch
-from gan_game import Way, play
+from gan_game import Figures, Way, play, spread
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -115,57 +113,28 @@ def judged(kind: str, make: nn.Module, seeds: list[int]) -> list[dict[str, float
 COLUMNS = {"modes": 1, "quality": 3, "evenness": 3, "rarest": 2}
 
 
-def figures(rows: list[dict[str, float]]) -> list[str]:
-    """Mean ± standard error over seeds, and the lowest share of high quality."""
-    cells = []
-    for name, digits in COLUMNS.items():
-        values = torch.tensor([row[name] for row in rows]).double()
-        cell = f"{values.mean():.{digits}f}"
-        if len(values) > 1:
-            cell += f" ± {float(values.std()) / math.sqrt(len(values)):.{digits}f}"
-        cells.append(cell)
-    return [*cells, f"{min(row['quality'] for row in rows):.3f}"]
-
-
-def tables() -> list[str]:
-    """Everything that was measured, as in docs/gan.md."""
-    lines = []
-    for title, ways in json.loads(RESULTS.read_text()).items():
-        heads = ["modes", "high quality", "minus reverse KL", "rarest mode", "lowest quality"]
-        lines += [f"{title}:", "", "| | " + " | ".join([*heads, "seeds", "CPU s"]) + " |"]
-        lines += ["|---" * (len(heads) + 3) + "|"]
-        for name in [way for way in WAYS if way in ways]:
-            found = ways[name]
-            each = found["cpu_seconds"] / len(found["seeds"])
-            cells = [*figures(found["rows"]), str(len(found["seeds"])), f"{each:.0f}"]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return lines
-
-
 def main() -> None:
-    """Measure and keep the figures."""
+    """Measure what is missing, and keep the figures."""
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("kind", choices=["ring", "grid", "tables"])
     parse.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parse.add_argument("--steps", type=int, default=2500)
     parse.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     given = parse.parse_args()
+    figures = Figures(RESULTS)
     if given.kind == "tables":
-        print("\n".join(tables()))
+        print(figures.tables(COLUMNS))
         return
     torch.set_num_threads(1)
+    title = f"{given.kind}, {given.steps} steps"
     for name in given.ways:
-        make, seconds = train(given.kind, WAYS[name], given.seeds, given.steps)
-        rows = judged(given.kind, make, given.seeds)
-        kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        ways = kept.setdefault(f"{given.kind}, {given.steps} steps", {})
-        entry = ways.setdefault(name, {"seeds": [], "cpu_seconds": 0.0, "rows": []})
-        entry["seeds"] += given.seeds
-        entry["cpu_seconds"] = round(entry["cpu_seconds"] + seconds, 1)
-        entry["rows"] += rows
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-        print(given.kind, name, f"{seconds:.0f} s", *figures(rows), sep=" | ", flush=True)
+        seeds = figures.missing(title, name, given.seeds)
+        if seeds:
+            make, seconds = train(given.kind, WAYS[name], seeds, given.steps)
+            rows = judged(given.kind, make, seeds)
+            figures.add(title, name, seeds, seconds, rows)
+            cells = [spread([row[x] for row in rows], COLUMNS[x]) for x in COLUMNS]
+            print(title, name, f"{seconds:.0f} s", *cells, sep=" | ", flush=True)
 
 
 if __name__ == "__main__":

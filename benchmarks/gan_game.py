@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +98,7 @@ def play(
 
 
 def seen(way: Way, x: Tensor) -> Tensor:
-    """What the discriminator sees of points: with jitter, several at a time."""
+    """What the discriminator sees: with jitter, several at a time."""
     if way.jitter:
         x = x + way.jitter * torch.randn_like(x)
     return x.reshape(len(x), -1, x.shape[2] * way.pack)
@@ -136,3 +139,56 @@ def generator_loss(look: nn.Module, way: Way, real: Tensor, again: Tensor, fake:
     else:
         loss = functional.softplus(-other)
     return loss.flatten(1).mean(1).sum()
+
+
+class Figures:
+    """What was measured, in a file: title to way to seeds, their CPU seconds and a row each."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.every = json.loads(file.read_text()) if file.is_file() else {}
+
+    def missing(self, title: str, name: str, seeds: Sequence[int]) -> list[int]:
+        """The seeds that were not measured yet."""
+        held = self.every.get(title, {}).get(name, {"seeds": []})["seeds"]
+        return [seed for seed in seeds if seed not in held]
+
+    def add(
+        self, title: str, name: str, seeds: list[int], seconds: float, rows: list[dict[str, float]]
+    ) -> None:
+        """Beside what other processes have written meanwhile."""
+        self.every = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        ways = self.every.setdefault(title, {})
+        entry = ways.setdefault(name, {"seeds": [], "cpu_seconds": 0.0, "rows": []})
+        entry["seeds"] += seeds
+        entry["cpu_seconds"] = round(entry["cpu_seconds"] + seconds, 1)
+        entry["rows"] += rows
+        self.file.write_text(json.dumps(self.every, indent=1) + "\n")
+
+    def tables(self, columns: dict[str, int]) -> str:
+        """Mean ± standard error over seeds, with so many digits; the lowest of high quality."""
+        lines = []
+        for title, ways in self.every.items():
+            rows = [row for entry in ways.values() for row in entry["rows"]]
+            heads = [head for head in columns if head in rows[0]]
+            lowest = ["lowest quality"] if "quality" in heads else []
+            names = [*heads, *lowest, "seeds", "CPU s"]
+            lines += [f"{title}:", "", "| | " + " | ".join(names) + " |"]
+            lines += ["|---" * (len(names) + 1) + "|"]
+            for name, entry in ways.items():
+                cells = [spread([row[x] for row in entry["rows"]], columns[x]) for x in heads]
+                cells += [f"{min(row['quality'] for row in entry['rows']):.3f}" for _ in lowest]
+                each = entry["cpu_seconds"] / len(entry["seeds"])
+                cells += [str(len(entry["seeds"])), f"{each:.0f}"]
+                lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append("")
+        return "\n".join(lines)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard error."""
+    every = torch.tensor(values).double()
+    cell = f"{every.mean():.{digits}f}"
+    if len(values) > 1:
+        cell += f" ± {float(every.std()) / math.sqrt(len(values)):.{digits}f}"
+    return cell

@@ -8,15 +8,13 @@ benchmarks/results/gan_pictures.json.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from gan_game import Way, play
+from gan_game import Figures, Way, play
 from torch import Tensor, nn
 
 from nearfar.encoders import PictureCritic, PictureGenerator
@@ -70,28 +68,11 @@ def train(data: Data, way: Way, seed: int, steps: int) -> tuple[PictureGenerator
     return mean.network, seconds
 
 
-def tables() -> list[str]:
-    """Everything that was measured: mean ± standard error over seeds."""
-    lines = []
-    for title, ways in json.loads(RESULTS.read_text()).items():
-        heads = list(next(iter(ways.values()))["rows"][0])
-        lines += [f"{title}:", "", "| | " + " | ".join([*heads, "seeds", "CPU s"]) + " |"]
-        lines += ["|---" * (len(heads) + 3) + "|"]
-        for name, found in ways.items():
-            cells = []
-            for head in heads:
-                values = torch.tensor([row[head] for row in found["rows"]]).double()
-                error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-                cells.append(f"{values.mean():.3f} ± {error:.3f}")
-            number = len(found["seeds"])
-            each = found["cpu_seconds"] / number
-            lines.append(f"| {name} | " + " | ".join(cells) + f" | {number} | {each:.0f} |")
-        lines.append("")
-    return lines
+COLUMNS = {"modes": 3, "quality": 3, "evenness": 3, "precision": 3, "recall": 3, "frechet": 2}
 
 
 def main() -> None:
-    """Measure and keep the figures."""
+    """Measure what is missing, and keep the figures."""
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("path", help="stacked_digits, a folder of pictures, or tables")
     parse.add_argument("--size", type=int, help="of a folder's pictures")
@@ -100,26 +81,24 @@ def main() -> None:
     parse.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parse.add_argument("--rate", type=float, default=1.5e-3)
     given = parse.parse_args()
+    figures = Figures(RESULTS)
     if given.path == "tables":
-        print("\n".join(tables()))
+        print(figures.tables(COLUMNS))
         return
     torch.set_num_threads(1)
     data = find(given.path, given.size)
-    what = "stacked_digits" if given.path == "stacked_digits" else f"folder, {data.size} pixels"
-    title = f"{what}, {given.steps} steps, rate {given.rate}"
+    # Of a folder its name and its parent's: cifar/train.
+    what = "/".join(Path(given.path).parts[-2:])
+    title = f"{what}, {data.size} pixels, {given.steps} steps, rate {given.rate}"
     for seed in given.seeds:
         for name in given.ways:
-            way = replace(WAYS[name], rate=given.rate)
-            make, seconds = train(data, way, seed, given.steps)
-            row = data.probe({"made": partial(samples, make)}).score({}).rows["made"]
-            kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-            ways = kept.setdefault(title, {})
-            entry = ways.setdefault(name, {"seeds": [], "cpu_seconds": 0.0, "rows": []})
-            entry["seeds"].append(seed)
-            entry["cpu_seconds"] = round(entry["cpu_seconds"] + seconds, 1)
-            entry["rows"].append({key: round(value, 4) for key, value in row.items()})
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-            print(name, seed, f"{seconds:.0f} s", entry["rows"][-1], flush=True)
+            if figures.missing(title, name, [seed]):
+                way = replace(WAYS[name], rate=given.rate)
+                make, seconds = train(data, way, seed, given.steps)
+                row = data.probe({"made": partial(samples, make)}).score({}).rows["made"]
+                row = {key: round(value, 4) for key, value in row.items()}
+                figures.add(title, name, [seed], seconds, [row])
+                print(name, seed, f"{seconds:.0f} s", row, flush=True)
 
 
 if __name__ == "__main__":
