@@ -732,13 +732,14 @@ def test_rays_processes_give_the_same(shapes: Path, tmp_path: Path) -> None:
 
 
 @slow
-def test_processes_on_loopback(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("many", "secure"), [(2, "false"), (3, "true")])
+def test_processes_on_loopback(many: int, secure: str, shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("flwr")
-    for number in range(2):
+    for number in range(many):
         for shape in ("bar", "cross", "disc"):
             target = tmp_path / str(number) / shape
             target.mkdir(parents=True)
-            for file in sorted((shapes / shape).iterdir())[number::2]:
+            for file in sorted((shapes / shape).iterdir())[number::many]:
                 (target / file.name).write_bytes(file.read_bytes())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -753,19 +754,20 @@ def test_processes_on_loopback(shapes: Path, tmp_path: Path) -> None:
             text=True,
         )
 
-    flags = ["--rounds", "2", "--least", "2", "--local-steps", "3", "--batch-size", "16"]
+    flags = ["--rounds", "2", "--least", str(many), "--local-steps", "3", "--batch-size", "16"]
+    flags += ["--secure", secure]
     out = tmp_path / "run"
     server = start("server", "images", "--port", port, "--out", str(out), "--crop", "0.6", *flags)
-    clients = [start("client", f"127.0.0.1:{port}", str(tmp_path / str(n))) for n in range(2)]
+    clients = [start("client", f"127.0.0.1:{port}", str(tmp_path / str(n))) for n in range(many)]
     try:
-        said, _ = server.communicate(timeout=500)
+        said, _ = server.communicate(timeout=900)
         assert server.returncode == 0, said
     finally:
         for process in (server, *clients):
             process.send_signal(signal.SIGTERM)
         for process in clients:
             process.communicate(timeout=60)
-    assert [x["clients"] for x in Run(out).lines()] == [2, 2]
+    assert [x["clients"] for x in Run(out).lines()] == [many, many]
     assert nearfar.load(out).embed(sorted(shapes.rglob("*.*"))[:3]).shape[0] == 3
     time.sleep(1)
     with socket.socket() as probe:
