@@ -70,13 +70,20 @@ class _Unit(torch.autograd.Function):
             (found,) = torch.autograd.grad(again, x, grad, create_graph=True)
             return found
         with exact(x):
-            return across(grad, out, length)
+            return across(grad, out, length, length > SHORTEST)
 
 
-def across(grad: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+def across(grad: Tensor, unit: Tensor, length: Tensor, scaled: Tensor | None = None) -> Tensor:
     """The gradient of rows before they were scaled: what lies along a row is gone.
 
-    Not of a row too short to be scaled, which was divided by a constant.
+    Args:
+        grad: (N, D) of the scaled rows.
+        unit: (N, D) the scaled rows.
+        length: (N, 1) what they were divided by.
+        scaled: (N, 1) False for a row too short to be scaled, which was divided by a constant;
+            None: there is none.
     """
-    along = torch.linalg.vecdot(grad, unit).unsqueeze(-1).mul_(length > SHORTEST)
+    along = torch.linalg.vecdot(grad, unit).unsqueeze(-1)
+    if scaled is not None:
+        along *= scaled
     return torch.addcmul(grad, along, unit, value=-1).div_(length)

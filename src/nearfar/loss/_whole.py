@@ -1,8 +1,8 @@
 """A batch whose similarities fill one tile is made of overhead: all of it in one node.
 
 Normalisation, similarities, push, pull and their gradients, with the matrix stored. What does not
-fit in here (options, transforms, second derivatives, logits out of range, bad input) goes the long
-way round, which says the same in more steps.
+fit in here (options, transforms, second derivatives, logits out of range, rows too short to be
+scaled, bad input) goes the long way round, which says the same in more steps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Rule(Protocol):
     views: bool
 
     def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
-        """(N,) losses, what their sum is multiplied by, and what `force` needs.
+        """Losses, what their sum is multiplied by for the mean, and what `force` needs.
+
+        The losses are (N,); (2, N) where both sides ask; 0-dim, their sum, where each is asked for
+        by nobody.
 
         Args:
             tile: (N, M) similarities, to be overwritten.
@@ -108,11 +111,15 @@ class _Whole(torch.autograd.Function):
         with exact(q):
             tile = similarities(q, k)
             loss, share, kept = rule.loss(tile, number)
-        total = loss.sum()
+        if reduction == "none" and loss.ndim == 2:
+            loss = loss.mean(0)
+        total = loss.sum() if loss.ndim else loss
         if not math.isfinite(total.item()):
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number = rule, again, number
-        ctx.share = share = share if reduction == "mean" else 1.0
+        if reduction == "sum":
+            share *= len(q)
+        ctx.share = share
         tensors = [x if isinstance(x, Tensor) else None for x in (query, key, scale, bias)]
         ctx.save_for_backward(*tensors, q, q_length, k, k_length, tile, *kept)
         return loss if reduction == "none" else total * share
@@ -127,26 +134,24 @@ class _Whole(torch.autograd.Function):
 
             return *gradients(again, (query, key, scale, bias), [grad]), None, None, None, None
         if grad.ndim:
-            factor, (grad,) = measured(grad)
-            force = ctx.rule.force(tile, kept, grad)
+            top, (grad,) = measured(grad)
+            force, factor = ctx.rule.force(tile, kept, grad), top.item()
         else:
-            factor = grad * ctx.share
-            force = ctx.rule.force(tile, kept, None)
+            force, factor = ctx.rule.force(tile, kept, None), grad.item() * ctx.share
         needs = ctx.needs_input_grad
-        grad_scale = grad_bias = None
+        grad_k = grad_scale = grad_bias = None
         with exact(q):
             if needs[3]:
                 grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
-            grad_q = product(force, k)
-            grad_k = force.T @ q if key is not None and needs[1] else None
+            grad_q = product(force, k, factor * ctx.number)
             if needs[2]:
-                grad_scale = torch.linalg.vecdot(grad_q, q).sum() * factor
+                grad_scale = torch.linalg.vecdot(grad_q, q).sum()
+                grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
-                grad_scale = grad_scale / 2 if ctx.rule.views else grad_scale
-            factor = factor * ctx.number
-            grad_q = _back(grad_q.mul_(factor), q, q_length).to(query.dtype)
-            if grad_k is not None:
-                grad_k = _back(grad_k.mul_(factor), k, k_length).to(query.dtype)
+            if key is not None and needs[1]:
+                grad_k = product(force.T, q, factor * ctx.number)
+                grad_k = _back(grad_k, k, k_length).to(query.dtype)
+            grad_q = _back(grad_q, q, q_length).to(query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
 
 
@@ -154,7 +159,9 @@ def _unit(x: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
     x = working(x)
     if not normalize:
         return x, None
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(SHORTEST)
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    if not length.numel() or not length.min().item() > SHORTEST:
+        raise OutOfRangeError
     return x / length, length
 
 

@@ -33,7 +33,7 @@ class Softmax:
     def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
         half = tile.shape[0] // 2
         if self.views:
-            own = tile.diagonal(half).repeat(2) * scale
+            own = tile.diagonal(half).repeat(2).mul_(scale)
             tile.diagonal(half).fill_(-torch.inf)
             tile.diagonal(-half).fill_(-torch.inf)
         else:
@@ -41,34 +41,34 @@ class Softmax:
         tile.fill_diagonal_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
-        sums = _exponentials(tile, scale, (1, 0) if self.both else (1,))
+        _exponentiate(tile, scale)
+        # One row for each side that asks: small operations cost by their number.
+        sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)[None]
+        _check_range(sums)
         # Forces are multiples of e^-own, which must keep its digits.
         deep = -math.log(torch.finfo(own.dtype).smallest_normal) + 8
         if not self.decoupled and own.max().item() > deep:
             raise OutOfRangeError
-        gaps = [total.log() - own for total in sums]
-        losses = [x if self.decoupled else softplus(x, threshold=40) for x in gaps]
-        loss = (losses[0] + losses[1]) / 2 if self.both else losses[0]
-        return loss, 1 / tile.shape[0], [*sums, *gaps]
+        gap = sums.log().sub_(own)
+        loss = gap if self.decoupled else softplus(gap, threshold=40)
+        return loss, 1 / gap.numel(), [sums, gap]
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
-        half = len(kept) // 2
-        own = [torch.ones_like(x) if self.decoupled else x.sigmoid() for x in kept[half:]]
-        if grad is not None or self.both:
-            share = 0.5 if grad is None else grad / 2 if self.both else grad
-            own = [x * share for x in own]
-        row, *column = (w / total for w, total in zip(own, kept[:half], strict=True))
+        sums, gap = kept
+        own = torch.ones_like(gap) if self.decoupled else gap.sigmoid()
+        if grad is not None:
+            own = own * (grad / len(own))
+        weight = own / sums
+        row, column = weight[0, :, None], weight[-1]
         if self.views:
-            column = [row]
-        weight = row[:, None]
-        out = tile * weight if not column else torch.add(weight, column[0]).mul_(tile)
-        if self.views:
-            middle = tile.shape[0] // 2
-            both = own[0][:middle] + own[0][middle:]
-            out.diagonal(middle).sub_(both)
-            out.diagonal(-middle).sub_(both)
-        else:
-            out.diagonal().sub_(sum(own[1:], own[0]))
+            half = tile.shape[0] // 2
+            out = torch.add(row, column).mul_(tile)
+            both = own[0, :half] + own[0, half:]
+            out.diagonal(half).sub_(both)
+            out.diagonal(-half).sub_(both)
+            return out
+        out = torch.add(row, column).mul_(tile) if self.both else tile * row
+        out.diagonal().sub_(own.sum(0) if self.both else own[0])
         return out
 
 
@@ -93,7 +93,8 @@ class Labels:
         partner = self.positive.to(tile.dtype) / self.count.clamp_min(1)[:, None]
         pull = torch.linalg.vecdot(tile, partner).mul_(scale)
         tile.fill_diagonal_(-torch.inf)
-        (total,) = _exponentials(tile, scale, (1,))
+        total = _exponentiate(tile, scale).sum(1)
+        _check_range(total)
         return (total.log() - pull).mul_(self.anchor), 1 / anchors, [total, partner]
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
@@ -119,15 +120,13 @@ class Sigmoid:
 
     def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
         tile.mul_(scale).add_(self.bias)
-        own = tile.diagonal().neg()
         if self.ids is not None:
             same = self.ids[:, None] == self.ids
             if bool(same[0].all()):
                 raise OutOfRangeError
-            tile.masked_fill_(same, -torch.inf)
-        tile.diagonal().copy_(own)
-        loss = softplus(tile, threshold=40).sum(1)
-        return loss, 1 / tile.shape[0], []
+            tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
+        tile.diagonal().neg_()
+        return softplus(tile, threshold=40).sum(), 1 / tile.shape[0], []
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         out = tile.sigmoid()
@@ -137,15 +136,18 @@ class Sigmoid:
         return out
 
 
-def _exponentials(tile: Tensor, scale: float, dims: tuple[int, ...]) -> list[Tensor]:
-    """Exponentiate in place; the sums along each dimension."""
-    tile.mul_(scale * _LOG2E).exp2_()
-    sums = [tile.sum(dim) for dim in dims]
-    for total in sums:
-        if not total.numel():
-            raise OutOfRangeError
-        low, high = torch.aminmax(total)
-        # Empty crowds and rows that are not finite are met here, too.
-        if not (low.item() >= _LOWEST and high.item() < math.inf):
-            raise OutOfRangeError
-    return sums
+def _exponentiate(tile: Tensor, scale: float) -> Tensor:
+    """In place."""
+    return tile.mul_(scale * _LOG2E).exp2_()
+
+
+def _check_range(sums: Tensor) -> None:
+    """Nothing that counts was lost in sums of exponentials.
+
+    Empty crowds and rows that are not finite are met here, too.
+    """
+    if not sums.numel():
+        raise OutOfRangeError
+    low, high = torch.aminmax(sums)
+    if not (low.item() >= _LOWEST and high.item() < math.inf):
+        raise OutOfRangeError

@@ -27,10 +27,13 @@ def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tenso
     return torch.mm(query, key.T, out=out) if linear is None else linear(query, key)
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b``."""
+def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
+    """``factor * a @ b``."""
     linear = _linear(a, b)
-    return torch.mm(a, b) if linear is None else linear(a, b.T)
+    if linear is not None:
+        return linear(a, b.T).mul_(factor)
+    out = a.new_empty(a.shape[0], b.shape[1])
+    return torch.addmm(out, a, b, beta=0, alpha=factor, out=out)
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
