@@ -129,7 +129,7 @@ def _views(z: Tensor, number: int, scale: Tensor) -> tuple[Tensor, Tensor | None
     """Logsumexp and mean of the logits of each view's partners; no mean where there is one."""
     by_view = z.view(number, -1, z.shape[1])
     if number == 2:
-        return (partners(by_view[0], by_view[1]) * scale).repeat(2), None
+        return (partners(*by_view.unbind()) * scale).repeat(2), None
     others = [partners(by_view, by_view.roll(-step, 0)) for step in range(1, number)]
     logits = torch.stack(others).flatten(1) * scale
     return logits.logsumexp(0), logits.mean(0)

@@ -13,6 +13,8 @@ from nearfar.loss.push._game import Game
 
 # Rows and columns of a tile: 4 MiB of float32, which stay in cache.
 HEIGHT, WIDTH = 1024, 1024
+# Rows of a tile that is kept: it leaves the cache anyway, and products of higher ones are faster.
+KEPT_HEIGHT = 2048
 # The tiles on the diagonal of a triangle are computed whole: a stripe is a small part of it.
 STRIPES, LOWEST = 8, 128
 
@@ -40,11 +42,11 @@ class Block:
 class Blocks:
     """Tiles, stripe after stripe; of a triangle, those on and above the diagonal."""
 
-    def __init__(self, game: Game, height: int | None = None) -> None:
+    def __init__(self, game: Game, height: int) -> None:
         self.rows, self.columns = len(game.query), len(game.keys)
-        self.triangle, self.height = game.triangle, min(HEIGHT, height or HEIGHT)
+        self.triangle, self.height = game.triangle, height
         if game.triangle:
-            self.height = min(HEIGHT, max(LOWEST, self.rows // STRIPES))
+            self.height = min(height, HEIGHT, max(LOWEST, self.rows // STRIPES))
         self.spans = self._spans(game)
 
     def _spans(self, game: Game) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense, _tiled
-from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._blocks import HEIGHT, Block
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
@@ -101,7 +101,7 @@ def _stripes(
     """The sum, and its gradients by query, key and positive."""
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
-    tiles = Tiles(game, shift, height=max(1, STRIPE // max(1, len(game.keys))))
+    tiles = Tiles(game, shift, height=max(1, min(HEIGHT, STRIPE // max(1, len(game.keys)))))
     grad_query, turned = torch.zeros_like(game.query), game.keys.new_zeros(game.keys.shape[::-1])
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
@@ -122,7 +122,7 @@ def _stripes(
         weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
         grad_positive[rows] = -weight
         share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
-        lying = tiles.turned
+        lying = tiles.stripe.turned
         if narrow:
             # A row's factor goes to its query, which is smaller than its tiles.
             lying = lying * share.T.to(lying.dtype)

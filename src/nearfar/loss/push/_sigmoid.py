@@ -82,7 +82,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
             grad_bias += force.sum(dtype=game.query.dtype)
             force *= game.scale
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
-            add_turned(turned[:, block.columns], tiles.turned, force)
+            add_turned(turned[:, block.columns], tiles.stripe.turned, force)
     ROOM.give([room, scratch])
     grad_key = None if turned is None else turned.T.contiguous()
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))

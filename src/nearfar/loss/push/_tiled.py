@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss.push import _running
+from nearfar.loss.push._blocks import HEIGHT, KEPT_HEIGHT
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._room import KEEP, ROOM
@@ -69,7 +70,7 @@ def backward(
     if game.triangle:
         column = row
     fixed = bool(kept) or _lossless(game, (row[0], None if column is None else column[0]), shift)
-    tiles = Tiles(game, shift if fixed else None)
+    tiles = Tiles(game, shift if fixed else None, KEPT_HEIGHT if kept else HEIGHT)
     grad_query = torch.zeros_like(game.query) if needs_query else None
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
@@ -89,7 +90,7 @@ def backward(
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
         if turned is not None and block.beyond.start < block.beyond.stop:
-            add_turned(turned[:, block.beyond], tiles.turned, weighted[:, block.skip :])
+            add_turned(turned[:, block.beyond], tiles.stripe.turned, weighted[:, block.skip :])
     if kept:
         # Beyond the budget nothing stays: there memory is dearer than its pages.
         ROOM.give([*kept, scratch])
@@ -120,11 +121,11 @@ def highest(game: Game) -> float:
 
 
 def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    tiles = Tiles(game, shift)
+    size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
+    keep = keep and size <= KEEP * (2 if game.triangle else 1)
+    tiles = Tiles(game, shift, KEPT_HEIGHT if keep else HEIGHT)
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    size = len(game.query) * len(game.keys) * tiles.query.element_size()
-    keep = keep and size <= KEEP * (2 if game.triangle else 1)
     rooms: list[Tensor] = []
     for block in tiles:
         if keep or not rooms:

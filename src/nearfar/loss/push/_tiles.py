@@ -9,13 +9,35 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nearfar.loss.push._blocks import Block, Blocks
+from nearfar.loss.push._blocks import HEIGHT, Block, Blocks
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities
 from nearfar.loss.push._room import ROOM
 
 LOG2E = math.log2(math.e)
+
+
+class Stripe:
+    """Some of the queries, as products want them; made when they are first asked for.
+
+    Args:
+        query: (n, D).
+        factor: Of the logits.
+    """
+
+    def __init__(self, query: Tensor, factor: float) -> None:
+        self.query, self.factor = query, factor
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        """(n, D), so that their products are logits."""
+        return self.query * self.factor
+
+    @cached_property
+    def turned(self) -> Tensor:
+        """(D, n)."""
+        return self.query.T.contiguous()
 
 
 class Tiles:
@@ -27,7 +49,7 @@ class Tiles:
         height: Rows of a tile, at most.
     """
 
-    def __init__(self, game: Game, shift: float | None, height: int | None = None) -> None:
+    def __init__(self, game: Game, shift: float | None, height: int = HEIGHT) -> None:
         self.crowd, self.shift = game.crowd, shift or 0.0
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
@@ -37,13 +59,12 @@ class Tiles:
         self.blocks = Blocks(game, height)
 
     def __iter__(self) -> Iterator[Block]:
-        """Stripe after stripe; `logits` and `turned` are of the stripe in hand."""
+        """Stripe after stripe; `logits` and `stripe` are of the one in hand."""
         rows = None
         for block in self.blocks:
             if block.rows != rows:
                 rows = block.rows
-                self.scaled = self.query[rows] * self.factor
-                self.turned = self.query[rows].T.contiguous()
+                self.stripe = Stripe(self.query[rows], self.factor)
             yield block
 
     @cached_property
@@ -73,7 +94,7 @@ class Tiles:
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room`` or in a new tensor."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
-        tile = similarities(self.scaled, self.key[columns], view(room, block))
+        tile = similarities(self.stripe.scaled, self.key[columns], view(room, block))
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
         if crowd.bias is not None:
