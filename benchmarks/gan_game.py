@@ -18,13 +18,15 @@ from nearfar.pairs import seeded
 from nearfar.recipes._gan_rival import log_odds
 from nearfar.train._optimiser import learning_rate
 
+GAMES = ("plain", "relativistic", "contrastive")
+
 
 @dataclass(frozen=True)
 class Way:
     """How to train: the discriminator's game, and what is added to it.
 
     Attributes:
-        game: plain, relativistic or contrastive.
+        game: One of `GAMES`.
         penalty: On slopes, at reals and at fakes.
         tau: The contrastive game's temperature.
         pack: Samples that the discriminator sees at a time.
@@ -40,6 +42,10 @@ class Way:
     jitter: float = 0.0
     rate: float = 2e-3
     classic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.game not in GAMES:
+            raise ValueError(f"game={self.game!r}: wanted one of {', '.join(GAMES)}.")
 
 
 def play(

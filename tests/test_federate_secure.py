@@ -33,8 +33,13 @@ def clients(federation: Federation) -> list[Client]:
     return made
 
 
-def grid(federation: Federation, lost: Mapping[int, str] | None = None) -> Any:
-    """All clients in this process; every message is kept, and in a stage a node may be lost."""
+def grid(
+    federation: Federation, lost: Mapping[int, str] | None = None, *, reached: bool = True
+) -> Any:
+    """All clients in this process; every message is kept, and in a stage a node may be lost.
+
+    It then answers nothing; if not ``reached``, Flower takes no message for it.
+    """
     from nearfar.federate import _engines, _flower
 
     class Watched(_engines.InProcessGrid):
@@ -49,7 +54,8 @@ def grid(federation: Federation, lost: Mapping[int, str] | None = None) -> Any:
             node = message.metadata.dst_node_id
             if config and config.get("stage") == self.lost.get(node):
                 self._replies.pop(name)
-            elif name in self._replies:
+                return name if reached else ""
+            if name in self._replies:
                 self.messages.append((node, config.get("stage"), self._replies[name]))
             return name
 
@@ -282,13 +288,20 @@ def played(federation: Federation, folder: Path) -> list[dict[str, Tensor]]:
 
 
 @needs_flower
-def test_who_drops_out_is_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reached", "told"),
+    [
+        (True, "node 2 has not answered within 0 seconds"),
+        (False, "node 2 failed: it cannot be reached"),
+    ],
+)
+def test_who_drops_out_is_left_out(reached: bool, told: str, tmp_path: Path) -> None:
     """Lost after it has sent its shares; its masks come off without it."""
     federation = settings(rounds=1, secure=True, least=3)
     said: list[str] = []
-    over = grid(federation, {2: "collect_masked_vectors"})
+    over = grid(federation, {2: "collect_masked_vectors"}, reached=reached)
     server = secure(federation, tmp_path / "run", over, said.append)
-    assert "node 2 has not answered within 0 seconds" in said
+    assert told in said
     plain = replace(federation, secure=False, least=1)
     weights = played(plain, tmp_path / "plain")
     wanted = average([(k, PARTS[k], weights[k]) for k in (0, 2, 3)])

@@ -43,14 +43,14 @@ def average(states: Sequence[tuple[int, float, State]]) -> State:
     items = sum(count for _, count, _ in ordered)
     mean = {name: torch.zeros_like(x, dtype=torch.float64) for name, x in first.items()}
     for _, count, state in ordered:
-        for name, x in change(state, first).items():
+        for name, x in difference(state, first).items():
             mean[name] += count / items * x
-    out = changed(first, mean)
+    out = shifted(first, mean)
     whole = [name for name, x in first.items() if not x.is_floating_point()]
     return out | {k: torch.stack([state[k] for _, _, state in ordered]).amax(0) for k in whole}
 
 
-def change(state: State, common: State) -> State:
+def difference(state: State, common: State) -> State:
     """What is averaged: the differences from common weights, in float64.
 
     The difference of a running variance is that of the second moment about the common mean, so that
@@ -67,8 +67,8 @@ def change(state: State, common: State) -> State:
     return out
 
 
-def changed(common: State, mean: Mapping[str, Tensor]) -> State:
-    """Weights from common ones and the average of `change`, in the types of the common ones."""
+def shifted(common: State, mean: Mapping[str, Tensor]) -> State:
+    """Weights from common ones and the average of `difference`, in the types of the common ones."""
     out: State = {}
     for name, like in common.items():
         found = like.double() + mean[name]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
-from nearfar.federate._average import State, change, changed
+from nearfar.federate._average import State, difference, shifted
 
 # The largest number, either way: more would be coarser. A round moves weights by far less, running
 # variances by up to tens, and counters by its steps, which are small after the scale.
@@ -27,7 +27,7 @@ def packed(state: State, common: State) -> Tensor:
     Raises:
         NearfarError: A change that is larger, or no number.
     """
-    changes = change(state, common)
+    changes = difference(state, common)
     parts = []
     for name, like in common.items():
         part = changes[name].flatten() * _scale(like)
@@ -62,7 +62,7 @@ def unpacked(mean: Tensor, common: State) -> State:
     """
     parts = torch.split(mean, [like.numel() for like in common.values()])
     pairs = zip(common.items(), parts, strict=True)
-    return changed(common, {k: part.view(x.shape) / _scale(x) for (k, x), part in pairs})
+    return shifted(common, {k: part.view(x.shape) / _scale(x) for (k, x), part in pairs})
 
 
 def _scale(like: Tensor) -> float:

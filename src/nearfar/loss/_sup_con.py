@@ -16,9 +16,12 @@ from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import MOST, whole
+from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
+
+# Rows up to which `Labels`, which stores three matrices, is the faster way.
+_FEW = 512
 
 
 class SupConLoss(Loss):
@@ -109,7 +112,7 @@ class SupConLoss(Loss):
             long = SupConLoss(1 / scale, group=None, backend="dense")  # type: ignore[arg-type]
             return long(rows, labels)  # type: ignore[no-any-return]
 
-        if len(labels) ** 2 > MOST:
+        if len(labels) > _FEW:
             return None
         scale = inverse(self.temperature)
         return whole(Labels(labels), embeddings, None, scale, again, normalize=True)

@@ -1,4 +1,4 @@
-"""A batch whose similarities fill one tile is made of overhead: all of it in one node.
+"""A batch whose similarities fill few tiles is made of overhead: all of it in one node.
 
 Normalisation, similarities, push, pull and their gradients, with the matrix stored. What does not
 fit in here (options, transforms, second derivatives, logits out of range, rows too short to be
@@ -18,8 +18,8 @@ from nearfar.loss._check import many
 from nearfar.loss._numbers import SHORTEST, across, exact, measured, working
 from nearfar.loss.push import LOG, gradients, product, similarities
 
-# Entries of the matrix: beyond one tile there is more to win than overhead.
-MOST = 1024 * 1024
+# Entries of the matrix: beyond, there is more to win than overhead.
+MOST = 2048 * 2048
 
 
 class Rule(Protocol):
