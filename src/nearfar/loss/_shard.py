@@ -13,6 +13,9 @@ from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, contrast_sum, push, sigmoid_push
 
+# Rows up to which nothing is won by products in bfloat16.
+_FEW = 1024
+
 
 class Shard:
     """Rows that this rank holds.
@@ -31,8 +34,9 @@ class Shard:
 
     def small(self, backend: Backend, products: str) -> bool:
         """Nobody asks for more than the short way of `_whole`, which reads values."""
-        few = self.ranks.alone and backend == "auto" and products == "exact"
-        return few and self.device.type == "cpu" and not traced()
+        few = products == "exact" or self.rows <= _FEW
+        here = self.ranks.alone and self.device.type == "cpu"
+        return few and here and backend == "auto" and not traced()
 
     def gather(self, x: Tensor) -> Tensor:
         """All ranks' rows."""
