@@ -402,7 +402,8 @@ def test_tiff_pages_bits_and_micrometres(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ebsd_colours_and_grains_are_those_of_the_orientations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["ang", "ctf", "h5"])
+def test_ebsd_colours_and_grains_are_those_of_the_orientations(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("orix")
     from orix import io
     from orix.crystal_map import CrystalMap, PhaseList
@@ -421,8 +422,13 @@ def test_ebsd_colours_and_grains_are_those_of_the_orientations(tmp_path: Path) -
         prop={"iq": rng.uniform(0, 1, cells.size)},
         scan_unit="um",
     )
-    io.save(tmp_path / "scan.ang", scan, image_quality_prop="iq")
-    quality, colour = (read_file(tmp_path / "scan.ang", name)[0] for name in (None, "ipf_z"))
+    file = tmp_path / f"scan.{kind}"
+    if kind == "ctf":
+        points = np.stack([np.ones(cells.size), scan.x, scan.y, *np.rad2deg(angles).T, scan.iq])
+        file.write_text(CTF.format(*reversed(cells.shape)) + ctf_rows(points.T))
+    else:
+        io.save(file, scan, **({"image_quality_prop": "iq"} if kind == "ang" else {}))
+    quality, colour = (read_file(file, name)[0] for name in (None, "ipf_z"))
     assert quality.um_per_pixel == 0.5
     assert quality.pixels.shape == (1, *cells.shape)
     assert quality.grains is not None
@@ -430,7 +436,32 @@ def test_ebsd_colours_and_grains_are_those_of_the_orientations(tmp_path: Path) -
     assert np.array_equal(same.numpy(), cells.ravel()[:, None] == cells.ravel())
     assert len(colour.pixels.flatten(1).unique(dim=1).T) == 6
     with pytest.raises(NearfarError, match="wanted one of ipf_z"):
-        read_file(tmp_path / "scan.ang", "nothing")
+        read_file(file, "nothing")
+
+
+# As Oxford Instruments' AZtec writes it: cubic phases have Laue group 11.
+CTF = """Channel Text File
+Prj\tscan
+Author\t[Unknown]
+JobMode\tGrid
+XCells\t{}
+YCells\t{}
+XStep\t0.5
+YStep\t0.5
+AcqE1\t0
+AcqE2\t0
+AcqE3\t0
+Euler angles refer to Sample Coordinate system (CS0)!\tMag\t500\tCoverage\t100\tDevice\t0\tKV\t20
+Phases\t1
+3.524;3.524;3.524\t90;90;90\tni\t11\t225\t\t\tSome reference
+Phase\tX\tY\tBands\tError\tEuler1\tEuler2\tEuler3\tMAD\tBC\tBS
+"""
+
+
+def ctf_rows(points: NDArray[np.float64]) -> str:
+    """Lines of (phase, x, y, three Euler angles in degrees, quality)."""
+    line = "{:.0f}\t{:.4f}\t{:.4f}\t10\t0\t{:.4f}\t{:.4f}\t{:.4f}\t0.5\t{:.0f}\t100\n"
+    return "".join(line.format(*row[:6], 255 * row[6]) for row in points)
 
 
 @pytest.mark.parametrize("kind", ["npy", "png", "tif"])
