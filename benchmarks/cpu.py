@@ -45,6 +45,8 @@ FEW_FROM, ONCE_FROM = 16384, 32768
 # So many times nearfar's time is slow: about 5 runs will do.
 SLOW = 10
 BF16 = "nearfar, bf16"
+# Up to so many rows it is the same as exact, and would keep nearfar's code warm.
+EXACT_TO = 1024
 COMPILED = "PyTorch, compiled"
 
 Row = dict[str, Any]
@@ -131,7 +133,7 @@ def measure(form: str, n: int, d: int, tau: float, names: Collection[str], secon
         coarse = nearfar(form, tau, products="bf16")
     except TypeError:  # not there yet
         coarse = None
-    if coarse:
+    if coarse and n > EXACT_TO:
         runs[BF16] = lambda: step(coarse, q, k)
         if n <= 8192:
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)

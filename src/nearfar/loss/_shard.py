@@ -14,7 +14,7 @@ from nearfar.loss._ring import ring_push, ring_sigmoid_push
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, contrast_sum, push, sigmoid_push
 
 # Rows up to which nothing is won by products in bfloat16.
-_FEW = 1024
+_EXACT_TO = 1024
 
 
 class Shard:
@@ -34,7 +34,7 @@ class Shard:
 
     def small(self, backend: Backend, products: str) -> bool:
         """Nobody asks for more than the short way of `_whole`, which reads values."""
-        few = products == "exact" or self.rows <= _FEW
+        few = products == "exact" or self.rows <= _EXACT_TO
         here = self.ranks.alone and self.device.type == "cpu"
         return few and here and backend == "auto" and not traced()
 
