@@ -12,17 +12,17 @@ from nearfar.loss._temperature import Temperature
 from nearfar.loss.push import BACKENDS, Backend
 
 Products = Literal["exact", "bf16"]
+PRODUCTS = ("exact", "bf16")
 
 
-def check_engine(group: Group, backend: Backend, products: Products) -> None:
+def check_engine(backend: Backend, products: Products) -> None:
     """Refuse words that are not known.
 
     Raises:
         NearfarError: The first, with what was wanted.
     """
-    Ranks(group)
     check.one_of("backend", backend, BACKENDS)
-    check.one_of("products", products, ("exact", "bf16"))
+    check.one_of("products", products, PRODUCTS)
 
 
 class Loss(nn.Module):
@@ -30,7 +30,8 @@ class Loss(nn.Module):
 
     def __init__(self, *, group: Group, backend: Backend, products: Products) -> None:
         super().__init__()
-        check_engine(group, backend, products)
+        Ranks(group)  # which refuses words that it does not know
+        check_engine(backend, products)
         self.group, self.backend, self.products = group, backend, products
 
     @property

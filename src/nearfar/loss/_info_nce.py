@@ -118,7 +118,7 @@ def info_nce(
     check.one_of("reduction", reduction, ("none", "sum", "mean"))
     check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
     check.one_of("form", form, ("out", "in"))
-    check_engine(group, backend, products)
+    check_engine(backend, products)
     check.matrix("query", query)
     check.matrix("positive_key", positive_key, query, "query")
     if in_batch is None:

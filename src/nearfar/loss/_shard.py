@@ -29,14 +29,15 @@ class Shard:
     def __init__(self, rows: Tensor, group: Group, views: int = 1) -> None:
         self.ranks = Ranks(group)
         self.rows, self.views, self.device = rows.shape[0], views, rows.device
+        self.on_cpu = rows.is_cpu
         self.counts = self.ranks.count(self.rows, self.device)
         self.first, self.total = sum(self.counts[: self.ranks.rank]), sum(self.counts)
 
     def small(self, backend: Backend, products: str) -> bool:
         """Nobody asks for more than the short way of `_whole`, which reads values."""
-        few = products == "exact" or self.rows <= _EXACT_TO
-        here = self.ranks.alone and self.device.type == "cpu"
-        return few and here and backend == "auto" and not traced()
+        if not (backend == "auto" and self.on_cpu and self.ranks.size == 1):
+            return False
+        return (products == "exact" or self.rows <= _EXACT_TO) and not traced()
 
     def gather(self, x: Tensor) -> Tensor:
         """All ranks' rows."""

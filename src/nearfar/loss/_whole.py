@@ -15,34 +15,40 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import SHORTEST, across, exact, measured, working
-from nearfar.loss.push import LOG, gradients, product, similarities
+from nearfar.loss._numbers import across, exact, measured, scaled, working
+from nearfar.loss.push import LOG, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 2048 * 2048
 
 
 class Rule(Protocol):
-    """A loss as a function of the matrix of similarities; `_whole_rules` has them."""
+    """A loss as a function of the matrix of logits; `_whole_rules` has them.
+
+    Attributes:
+        views: The rows are each other's candidates.
+        base: What logits are multiplied by before `loss` sees them.
+    """
 
     views: bool
+    base: float
 
-    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
-        """Losses, what their sum is multiplied by for the mean, and what `force` needs.
+    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+        """Losses, what their sum is divided by for the mean, and what `force` needs.
 
         The losses are (N,); (2, N) where both sides ask; 0-dim, their sum, where each is asked for
         by nobody.
 
         Args:
-            tile: (N, M) similarities, to be overwritten.
-            scale: 1 / temperature.
+            tile: (N, M) logits, to be overwritten.
+            bound: No logit is larger, before the multiplication by ``base``.
 
         Raises:
             OutOfRangeError: Exponentials leave the number range, or a crowd is empty.
         """
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
-        """dL / d(scale s) of the matrix; of views, added to its transpose.
+        """The gradient by the logits; of views, added to its transpose.
 
         Args:
             tile: What `loss` has made of it.
@@ -78,8 +84,7 @@ def whole(
         bias: 0-dim, if the rule has one.
         reduction: ``none`` gives (N,), else ``sum`` or ``mean``.
     """
-    columns = query if key is None else key
-    rows, others = query.shape[0], columns.shape[0]
+    rows, others = len(query), len(query if key is None else key)
     if rows * others > MOST:
         return None
     try:
@@ -103,30 +108,31 @@ class _Whole(torch.autograd.Function):
         normalize: bool,
         reduction: str,
     ) -> Any:
-        q, q_length = _unit(query, normalize)
-        k, k_length = (q, q_length) if key is None else _unit(key, normalize)
         number = scale.item() if isinstance(scale, Tensor) else scale
         if not 0 < number < math.inf:
             raise OutOfRangeError
+        x, y = working(query), None if key is None else working(key)
+        q, q_length = _unit(x, normalize)
+        k, k_length = (q, q_length) if y is None else _unit(y, normalize)
         with exact(q):
-            tile = similarities(q, k)
-            loss, share, kept = rule.loss(tile, number)
-        if reduction == "none" and loss.ndim == 2:
-            loss = loss.mean(0)
-        total = loss.sum() if loss.ndim else loss
+            tile = product(q, k.T, number * rule.base)
+            loss, count, kept = rule.loss(tile, number if normalize else math.inf)
+        if reduction == "none":
+            loss = loss.mean(0) if loss.ndim == 2 else loss
+            total = loss.sum()
+        else:
+            count = count if reduction == "mean" else max(1, count // len(q))
+            total = (loss.sum() if loss.ndim else loss) / count
         if not math.isfinite(total.item()):
             raise OutOfRangeError
-        ctx.rule, ctx.again, ctx.number = rule, again, number
-        if reduction == "sum":
-            share *= len(q)
-        ctx.share = share
-        tensors = [x if isinstance(x, Tensor) else None for x in (query, key, scale, bias)]
-        ctx.save_for_backward(*tensors, q, q_length, k, k_length, tile, *kept)
-        return loss if reduction == "none" else total * share
+        ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
+        given = (x if isinstance(x, Tensor) else None for x in (query, key, scale, bias))
+        ctx.save_for_backward(*given, x, q, q_length, y, k, k_length, tile, *kept)
+        return loss if reduction == "none" else total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, bias, q, q_length, k, k_length, tile, *kept = ctx.saved_tensors
+        query, key, scale, bias, x, q, q_length, y, k, k_length, tile, *kept = ctx.saved_tensors
         if torch.is_grad_enabled() or many(grad):
 
             def again(query: Tensor, key: Any, scale: Tensor | None, bias: Any) -> list[Tensor]:
@@ -137,33 +143,31 @@ class _Whole(torch.autograd.Function):
             top, (grad,) = measured(grad)
             force, factor = ctx.rule.force(tile, kept, grad), top.item()
         else:
-            force, factor = ctx.rule.force(tile, kept, None), grad.item() * ctx.share
-        needs = ctx.needs_input_grad
+            force, factor = ctx.rule.force(tile, kept, None), grad.item() / ctx.count
+        _, needs_key, needs_scale, needs_bias, *_ = ctx.needs_input_grad
         grad_k = grad_scale = grad_bias = None
         with exact(q):
-            if needs[3]:
+            if needs_bias:
                 grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
-            grad_q = product(force, k, factor * ctx.number)
-            if needs[2]:
+            factor *= ctx.number
+            grad_q = product(force, k, factor)
+            if needs_scale:
                 grad_scale = torch.linalg.vecdot(grad_q, q).sum()
                 grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
-            if key is not None and needs[1]:
-                grad_k = product(force.T, q, factor * ctx.number)
-                grad_k = _back(grad_k, k, k_length).to(query.dtype)
-            grad_q = _back(grad_q, q, q_length).to(query.dtype)
+            if needs_key:
+                grad_k = _given(product(force.T, q, factor), y, k_length, query.dtype)
+            grad_q = _given(grad_q, x, q_length, query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
 
 
 def _unit(x: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
-    x = working(x)
-    if not normalize:
-        return x, None
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    if not length.numel() or not length.min().item() > SHORTEST:
+    found = scaled(x) if normalize else (x, None)
+    if found is None:
         raise OutOfRangeError
-    return x / length, length
+    return found
 
 
-def _back(grad: Tensor, unit: Tensor, length: Tensor | None) -> Tensor:
-    return grad if length is None else across(grad, unit, length)
+def _given(grad: Tensor, x: Tensor, length: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The gradient of rows as they were given."""
+    return (grad if length is None else across(grad, x, length)).to(dtype)

@@ -10,9 +10,9 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._whole import OutOfRangeError
 
-_LOG2E = math.log2(math.e)
-# Beside a sum of at least this, float32 loses nothing that counts; float64 neither.
-_LOWEST = 2.0**-86
+_LOG2E, _LN2 = math.log2(math.e), math.log(2)
+# Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
+_LOWEST = -59.0
 
 
 class Softmax:
@@ -25,50 +25,53 @@ class Softmax:
         ids: (N,) integers of all rows; equal ids are no negatives.
     """
 
+    base = _LOG2E
+
     def __init__(
         self, *, both: bool = False, views: bool = False, decoupled: bool, ids: Tensor | None
     ) -> None:
         self.both, self.views, self.decoupled, self.ids = both, views, decoupled, ids
 
-    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
+    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         half = tile.shape[0] // 2
         if self.views:
-            own = tile.diagonal(half).repeat(2).mul_(scale)
+            own = tile.diagonal(half).repeat(2).mul_(_LN2)
             tile.diagonal(half).fill_(-torch.inf)
             tile.diagonal(-half).fill_(-torch.inf)
         else:
-            own = tile.diagonal() * scale
+            own = tile.diagonal() * _LN2
         tile.fill_diagonal_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
-        _exponentiate(tile, scale)
+        tile.exp2_()
         # One row for each side that asks: small operations cost by their number.
-        sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)[None]
-        _check_range(sums)
-        # Forces are multiples of e^-own, which must keep its digits.
-        deep = -math.log(torch.finfo(own.dtype).smallest_normal) + 8
-        if not self.decoupled and own.max().item() > deep:
-            raise OutOfRangeError
-        gap = sums.log().sub_(own)
+        sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)
+        logs = sums.log()
+        gap = logs - own
+        if bound > -_LOWEST or self.ids is not None or tile.shape[0] <= 1 + self.views:
+            # A force that is not decoupled is a multiple of e^gap.
+            _check_range(logs if self.decoupled else torch.minimum(logs, gap))
         loss = gap if self.decoupled else softplus(gap, threshold=40)
-        return loss, 1 / gap.numel(), [sums, gap]
+        return loss, gap.numel(), [sums, gap]
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         sums, gap = kept
         own = torch.ones_like(gap) if self.decoupled else gap.sigmoid()
         if grad is not None:
-            own = own * (grad / len(own))
+            own *= grad / 2 if self.both else grad
         weight = own / sums
-        row, column = weight[0, :, None], weight[-1]
-        if self.views:
-            half = tile.shape[0] // 2
-            out = torch.add(row, column).mul_(tile)
-            both = own[0, :half] + own[0, half:]
+        if self.both:
+            out = torch.add(weight[0, :, None], weight[1]).mul_(tile)
+            out.diagonal().sub_(own.sum(0))
+        elif self.views:
+            out = torch.add(weight[:, None], weight).mul_(tile)
+            both = own.view(2, -1).sum(0)
+            half = len(both)
             out.diagonal(half).sub_(both)
             out.diagonal(-half).sub_(both)
-            return out
-        out = torch.add(row, column).mul_(tile) if self.both else tile * row
-        out.diagonal().sub_(own.sum(0) if self.both else own[0])
+        else:
+            out = tile * weight[:, None]
+            out.diagonal().sub_(own)
         return out
 
 
@@ -79,23 +82,24 @@ class Labels:
         labels: (N,) integers.
     """
 
-    views = True
+    views, base = True, _LOG2E
 
     def __init__(self, labels: Tensor) -> None:
         self.positive = (labels[:, None] == labels).fill_diagonal_(False)
         self.count = self.positive.sum(1)
         self.anchor = self.count > 0
 
-    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
+    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         anchors = int(self.anchor.sum())
         if not anchors or int(self.count.max()) == tile.shape[0] - 1:
             raise OutOfRangeError
         partner = self.positive.to(tile.dtype) / self.count.clamp_min(1)[:, None]
-        pull = torch.linalg.vecdot(tile, partner).mul_(scale)
-        tile.fill_diagonal_(-torch.inf)
-        total = _exponentiate(tile, scale).sum(1)
-        _check_range(total)
-        return (total.log() - pull).mul_(self.anchor), 1 / anchors, [total, partner]
+        pull = torch.linalg.vecdot(tile, partner).mul_(_LN2)
+        total = tile.fill_diagonal_(-torch.inf).exp2_().sum(1)
+        logs = total.log()
+        if bound > -_LOWEST:
+            _check_range(logs)
+        return (logs - pull).mul_(self.anchor), anchors, [total, partner]
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         total, partner = kept
@@ -113,20 +117,20 @@ class Sigmoid:
         ids: (N,) integers; other rows of the same id are left out.
     """
 
-    views = False
+    views, base = False, 1.0
 
     def __init__(self, bias: float, ids: Tensor | None) -> None:
         self.bias, self.ids = bias, ids
 
-    def loss(self, tile: Tensor, scale: float) -> tuple[Tensor, float, list[Tensor]]:
-        tile.mul_(scale).add_(self.bias)
+    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+        tile.add_(self.bias)
         if self.ids is not None:
             same = self.ids[:, None] == self.ids
             if bool(same[0].all()):
                 raise OutOfRangeError
             tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
         tile.diagonal().neg_()
-        return softplus(tile, threshold=40).sum(), 1 / tile.shape[0], []
+        return softplus(tile, threshold=40).sum(), tile.shape[0], []
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         out = tile.sigmoid()
@@ -136,18 +140,10 @@ class Sigmoid:
         return out
 
 
-def _exponentiate(tile: Tensor, scale: float) -> Tensor:
-    """In place."""
-    return tile.mul_(scale * _LOG2E).exp2_()
-
-
-def _check_range(sums: Tensor) -> None:
-    """Nothing that counts was lost in sums of exponentials.
+def _check_range(logs: Tensor) -> None:
+    """The logarithms of sums of exponentials say that nothing was lost.
 
     Empty crowds and rows that are not finite are met here, too.
     """
-    if not sums.numel():
-        raise OutOfRangeError
-    low, high = torch.aminmax(sums)
-    if not (low.item() >= _LOWEST and high.item() < math.inf):
+    if not logs.numel() or not logs.min().item() >= _LOWEST:
         raise OutOfRangeError

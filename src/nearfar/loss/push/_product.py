@@ -29,7 +29,7 @@ def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tenso
 
 def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
     """``factor * a @ b``."""
-    linear = _linear(a, b)
+    linear = _linear(a, b if b.is_contiguous() else b.T)
     if linear is not None:
         return linear(a, b.T).mul_(factor)
     out = a.new_empty(a.shape[0], b.shape[1])
