@@ -79,20 +79,21 @@ def test_room_is_used_again() -> None:
     assert room.take(6, like) is first
 
 
-def test_room_of_another_size_or_kind_is_let_go() -> None:
+def test_room_of_another_size_is_let_go_and_of_another_kind_left() -> None:
     room, like = Room(), torch.empty(0)
     room.give([room.take(6, like)])
     assert room.take(7, like).shape == (7,)
-    room.give([room.take(7, like)])
+    assert not any(room.free.values())
+    room.give([first := room.take(7, like)])
     assert room.take(7, like.double()).dtype == torch.float64
-    assert not room.free
+    assert room.take(7, like) is first
 
 
 def test_no_more_room_lies_ready_than_is_kept() -> None:
     room = Room()
     lent = [torch.empty(KEEP // 16, device="cpu") for _ in range(6)]
     room.give(lent)
-    assert len(room.free) == 4
+    assert len(room.free[torch.float32]) == 4
 
 
 def test_room_made_in_inference_mode_serves_outside() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._blocks import HEIGHT, Block
@@ -20,7 +21,7 @@ from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._room import ROOM
-from nearfar.loss.push._tiles import LOG2E, Tiles
+from nearfar.loss.push._tiles import LOG2E, Tiles, view
 
 # Entries of a stripe: 64 MiB of float32.
 STRIPE = 16 * 2**20
@@ -67,24 +68,29 @@ class _Early(torch.autograd.Function):
         decoupled: bool,
     ) -> Any:
         with exact(query):
-            needs = ctx.needs_input_grad
-            needs_query, needs_key = needs[0] or needs[2], needs[1]
-            total, *grads = _stripes(game, positive, decoupled, needs_query, needs_key)
+            total, *ctx.found = _stripes(game, positive, decoupled, ctx.needs_input_grad)
         ctx.rules, ctx.decoupled = game.rules(), decoupled
-        ctx.save_for_backward(query, key, scale, positive, *grads)
+        ctx.save_for_backward(query, key, scale, positive)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, positive, grad_query, grad_key, grad_positive = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        query, key, scale, positive = ctx.saved_tensors
+        if torch.is_grad_enabled() or many(grad):
             again = partial(_stored, decoupled=ctx.decoupled, **ctx.rules)
             inputs = (query, key, scale, positive)
             return *_dense.gradients(again, inputs, [grad]), None, None
+        # What was found is used up, in place, by one backward pass; another finds it again.
+        found, ctx.found = ctx.found, None
         with exact(query):
-            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
-        found = (grad_query, grad_key, grad_scale, grad_positive)
-        return *(grad * x for x in found), None, None
+            if found is None:
+                game = Game(query=query, key=key, scale=scale, **ctx.rules)
+                _, *found = _stripes(game, positive, ctx.decoupled, ctx.needs_input_grad)
+            grad_query, grad_key, grad_positive = (x.mul_(grad) for x in found)
+            grad_scale = None
+            if ctx.needs_input_grad[2]:
+                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+        return grad_query, grad_key, grad_scale, grad_positive, None, None
 
 
 def _stored(
@@ -96,9 +102,17 @@ def _stored(
 
 
 def _stripes(
-    game: Game, positive: Tensor, decoupled: bool, needs_query: bool, needs_key: bool
+    game: Game, positive: Tensor, decoupled: bool, needs: tuple[bool, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The sum, and its gradients by query, key and positive."""
+    """The sum, and its gradients by query, key and positive.
+
+    Args:
+        game: Who plays.
+        positive: (N,) logits of the positives.
+        decoupled: The positives leave the logarithm.
+        needs: Which of query, key and scale want gradients.
+    """
+    needs_query, needs_key = needs[0] or needs[2], needs[1]
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     tiles = Tiles(game, shift, height=max(1, min(HEIGHT, STRIPE // max(1, len(game.keys)))))
@@ -106,14 +120,15 @@ def _stripes(
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
     stripe: list[tuple[Block, Tensor]] = []
+    parts: list[Tensor] = []
     rooms: list[Tensor] = []
     for block in tiles:
-        rooms.append(tiles.room())
-        stripe.append((block, tiles.kept(block, rooms[-1])))
+        rooms.append(tiles.store())
+        parts.append(tiles.keep(block, rooms[-1]).sum(1))
+        stripe.append((block, view(rooms[-1], block)))
         if block.columns.stop < len(game.keys):
             continue
         rows = block.rows
-        parts = [tile.sum(1, dtype=positive.dtype) for _, tile in stripe]
         sums = torch.stack(parts).sum(0)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
@@ -136,6 +151,7 @@ def _stripes(
                 add_turned(turned[:, part.columns], lying, tile)
         if narrow:
             grad_query[rows] *= share
-        stripe = []
+        stripe, parts = [], []
         ROOM.give(rooms)
+    tiles.close()
     return total, grad_query, turned.T.contiguous(), grad_positive

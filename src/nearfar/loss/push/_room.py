@@ -9,21 +9,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# No more bytes than this lie ready, and exponentiated tiles are kept for a backward pass up to it.
+# No more bytes of a number format than this lie ready, and exponentiated tiles are kept for a
+# backward pass up to it.
 KEEP = 512 * 2**20
 
 
 class Room:
-    """Flat tensors of one size and kind: of the last that was asked for."""
+    """Flat tensors, of each number format of one size: of the last that was asked for."""
 
     def __init__(self) -> None:
-        self.free: list[Tensor] = []
+        self.free: dict[torch.dtype, list[Tensor]] = {}
 
     def take(self, entries: int, like: Tensor) -> Tensor:
         """Uninitialised, of ``entries``, on the device and of the kind of ``like``."""
-        while self.free:
-            room = self.free.pop()
-            if room.numel() == entries and room.dtype == like.dtype and like.device.type == "cpu":
+        free = self.free.setdefault(like.dtype, [])
+        while free:
+            room = free.pop()
+            if room.numel() == entries and like.device.type == "cpu":
                 return room
         # Inside inference mode, a tensor would be made that nobody outside may write to.
         with torch.inference_mode(False):
@@ -33,10 +35,11 @@ class Room:
         """Take these back; ``rooms`` is emptied."""
         while rooms:
             room = rooms.pop()
+            free = self.free.setdefault(room.dtype, [])
             bytes_each = room.numel() * room.element_size()
             # PyTorch itself keeps the memory of other devices.
-            if room.device.type == "cpu" and (len(self.free) + 1) * bytes_each <= KEEP:
-                self.free.append(room)
+            if room.device.type == "cpu" and (len(free) + 1) * bytes_each <= KEEP:
+                free.append(room)
 
 
 ROOM = Room()

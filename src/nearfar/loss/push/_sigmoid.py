@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nearfar.errors import NearfarError
-from nearfar.loss._check import traced
+from nearfar.loss._check import many, traced
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
@@ -73,17 +73,18 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
             tile.exp2_()
             torch.add(tile, 1.0, out=force)
             torch.div(tile, force, out=force)
-            total += tile.log1p_().sum(dtype=game.query.dtype)
+            total += tile.log1p_().sum()
         else:
             tile /= LOG2E
             torch.sigmoid(tile, out=force)
-            total += functional.softplus(tile, threshold=40).sum(dtype=game.query.dtype)
+            total += functional.softplus(tile, threshold=40).sum()
         if grad_query is not None and turned is not None:
-            grad_bias += force.sum(dtype=game.query.dtype)
-            force *= game.scale
+            grad_bias += force.sum()
+            force = tiles.operand(force.mul_(game.scale), block)
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
             add_turned(turned[:, block.columns], tiles.stripe.turned, force)
     ROOM.give([room, scratch])
+    tiles.close()
     grad_key = None if turned is None else turned.T.contiguous()
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
 
@@ -99,17 +100,25 @@ class _Sigmoid(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, game: Game
     ) -> Any:
         with exact(query):
-            found = sigmoid_pass(game, bias, gradients=any(ctx.needs_input_grad))
+            total, *ctx.found = sigmoid_pass(game, bias, gradients=any(ctx.needs_input_grad))
         ctx.rules = game.rules()
-        ctx.save_for_backward(query, key, scale, bias, *found[1:])
-        return found.total
+        ctx.save_for_backward(query, key, scale, bias)
+        return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, bias, grad_query, grad_key, grad_bias = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        query, key, scale, bias = ctx.saved_tensors
+        if torch.is_grad_enabled() or many(grad):
             again = partial(_stored, **ctx.rules)
             return *_dense.gradients(again, (query, key, scale, bias), [grad]), None
+        # What was found is used up, in place, by one backward pass; another finds it again.
+        found, ctx.found = ctx.found, None
         with exact(query):
-            grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
-        return grad * grad_query, grad * grad_key, grad * grad_scale, grad * grad_bias, None
+            if found is None:
+                game = Game(query=query, key=key, scale=scale, **ctx.rules)
+                _, *found = sigmoid_pass(game, bias, gradients=True)
+            grad_query, grad_key, grad_bias = (x.mul_(grad) for x in found)
+            grad_scale = None
+            if ctx.needs_input_grad[2]:
+                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+        return grad_query, grad_key, grad_scale, grad_bias, None

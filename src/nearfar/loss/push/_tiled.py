@@ -80,12 +80,13 @@ def backward(
     scratch, room = (tiles.room(), None) if kept else (tiles.buffer(), tiles.buffer())
     for block in tiles:
         if room is None:
-            tile = view(kept[block.number], block)
+            tile = tiles.kept(block, kept[block.number])
         else:
             tile = tiles.logits(block, room)
             tile = tile.exp2_() if fixed else tile
         # Elsewhere: memory beyond the cache is not written to once more.
         weighted = force.of(tile, block.rows, block.columns, view(scratch, block))
+        weighted = tiles.operand(weighted, block)
         del tile  # so that the next may lie in its place
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
@@ -95,6 +96,7 @@ def backward(
         # Beyond the budget nothing stays: there memory is dearer than its pages.
         ROOM.give([*kept, scratch])
         kept.clear()
+    tiles.close()
     if grad_query is not None and turned is not None and game.triangle:
         grad_query += turned.T
         turned = None
@@ -129,12 +131,13 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     rooms: list[Tensor] = []
     for block in tiles:
         if keep or not rooms:
-            rooms.append(tiles.room() if keep else tiles.buffer())
-        tile = tiles.kept(block, rooms[-1]) if keep else tiles.logits(block, rooms[-1]).exp2_()
-        rows[block.rows].add_(tile.sum(1, dtype=rows.dtype))
+            rooms.append(tiles.store() if keep else tiles.buffer())
+        tile = tiles.keep(block, rooms[-1]) if keep else tiles.logits(block, rooms[-1]).exp2_()
+        rows[block.rows].add_(tile.sum(1))
         if game.both or (game.triangle and block.beyond.start < block.beyond.stop):
-            columns[block.beyond].add_(tile[:, block.skip :].sum(0, dtype=rows.dtype))
+            columns[block.beyond].add_(tile[:, block.skip :].sum(0))
         del tile
+    tiles.close()
     return rows, columns if game.both else None, rooms if keep else []
 
 
@@ -166,7 +169,7 @@ class _Force:
     def of(self, tile: Tensor, rows: slice, columns: slice, out: Tensor) -> Tensor:
         """The forces of ``tile``, in ``out``."""
         if self.column is None:
-            return torch.mul(tile, self.row[rows, None].to(tile.dtype), out=out)
+            return torch.mul(tile, self.row[rows, None], out=out)
         weight = torch.add(self.row[rows, None], self.column[columns], out=out)
         return weight.mul_(tile)
 

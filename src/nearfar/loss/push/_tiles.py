@@ -12,7 +12,7 @@ from torch import Tensor
 from nearfar.loss.push._blocks import HEIGHT, Block, Blocks
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import similarities
+from nearfar.loss.push._product import similarities, turned
 from nearfar.loss.push._room import ROOM
 
 LOG2E = math.log2(math.e)
@@ -37,24 +37,31 @@ class Stripe:
     @cached_property
     def turned(self) -> Tensor:
         """(D, n)."""
-        return self.query.T.contiguous()
+        return turned(self.query)
 
 
 class Tiles:
     """Logits in base 2, tile by tile: exp2 costs a third of exp on common processors.
 
+    bfloat16 is for products and for keeping: all else is faster, too, in float32.
+
     Args:
         game: Who plays.
         shift: Taken from every logit; None: no exponential will be taken of a logit as it is.
         height: Rows of a tile, at most.
+
+    Attributes:
+        query: (N, D) as products want them.
+        key: (M, D), too.
     """
 
     def __init__(self, game: Game, shift: float | None, height: int = HEIGHT) -> None:
-        self.crowd, self.shift = game.crowd, shift or 0.0
+        self.crowd, self.shift, self.like = game.crowd, shift or 0.0, game.query
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
         # Differences of large logits are no matter for bfloat16.
-        if game.bf16 and shift is not None:
+        self.rounded = game.bf16 and shift is not None
+        if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.blocks = Blocks(game, height)
 
@@ -81,20 +88,54 @@ class Tiles:
 
     def buffer(self) -> Tensor:
         """Room for the largest tile, never used before."""
-        return self.query.new_empty(self.blocks.largest)
+        return self.like.new_empty(self.blocks.largest)
 
     def room(self) -> Tensor:
         """Room for the largest tile, to be given back."""
+        return ROOM.take(self.blocks.largest, self.like)
+
+    def store(self) -> Tensor:
+        """Room for the largest tile as products take it, to be given back."""
         return ROOM.take(self.blocks.largest, self.query)
 
-    def kept(self, block: Block, room: Tensor) -> Tensor:
-        """The tile of ``block`` after exp2, in ``room`` for sure."""
-        return torch.exp2(self.logits(block, room), out=view(room, block))
+    @cached_property
+    def wide(self) -> Tensor:
+        """Room for what is kept rounded."""
+        return self.room()
+
+    @cached_property
+    def narrow(self) -> Tensor:
+        """Room for what a product has made or takes, rounded."""
+        return self.store()
+
+    def close(self) -> None:
+        """Give back the room that was only needed underway."""
+        ROOM.give([self.__dict__.pop(name) for name in ("wide", "narrow") if name in vars(self)])
+
+    def keep(self, block: Block, store: Tensor) -> Tensor:
+        """The tile of ``block`` after exp2; in ``store`` for sure, as products take it."""
+        if not self.rounded:
+            return torch.exp2(self.logits(block, store), out=view(store, block))
+        tile = self.logits(block, self.wide).exp2_()
+        view(store, block).copy_(tile)
+        return tile
+
+    def kept(self, block: Block, store: Tensor) -> Tensor:
+        """The tile that `keep` has left in ``store``."""
+        tile = view(store, block)
+        return view(self.wide, block).copy_(tile) if self.rounded else tile
+
+    def operand(self, tile: Tensor, block: Block) -> Tensor:
+        """A tile as products take it."""
+        return view(self.narrow, block).copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room`` or in a new tensor."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
-        tile = similarities(self.stripe.scaled, self.key[columns], view(room, block))
+        out = view(self.narrow if self.rounded else room, block)
+        tile = similarities(self.stripe.scaled, self.key[columns], out)
+        if self.rounded:
+            tile = view(room, block).copy_(tile)
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
         if crowd.bias is not None:
