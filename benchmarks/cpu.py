@@ -3,8 +3,9 @@
     python benchmarks/cpu.py --out benchmarks/results/loss_cpu.json
     python benchmarks/cpu.py --forms one-way --sizes 64,128 --dims 256 --tau 0.01
 
-Contestants take turns in one process; a row has the median seconds of each. Before that, each must
-agree with nearfar at N = 64.
+Contestants take turns in one process, in a new order each time, with an encoder's step between any
+two that is not timed; a row has the median seconds of each. Before that, each must agree with
+nearfar at N = 64.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import product
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
 import torch
+from between import EncoderStep
 from dense import nearfar
 from field import FORMS, Contestant, Loss, field
 from machine import describe, memory
@@ -87,13 +90,21 @@ def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
 
 
 def turns(
-    runs: dict[str, Callable[[], object]], seconds: float, least: int, once: bool
+    runs: dict[str, Callable[[], object]],
+    between: Callable[[], object],
+    seconds: float,
+    least: int,
+    once: bool,
 ) -> dict[str, Any]:
     """Medians of everyone's runs, one after the other; a few at least, and many while cheap."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
+    order = Random(0)
 
     def go(names: Iterable[str]) -> None:
+        names = list(names)
+        order.shuffle(names)
         for name in names:
+            between()
             begin = time.perf_counter()
             runs[name]()
             taken[name].append(time.perf_counter() - begin)
@@ -140,7 +151,7 @@ def measure(form: str, n: int, d: int, tau: float, names: Collection[str], secon
     head = min(n, 4096)
     products = bare(q[:head], k[:head])
     runs |= products
-    timed = turns(runs, seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM)
+    timed = turns(runs, EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM)
     seconds_of = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in products}
     row |= timed | {"product_seconds": seconds_of}
     return row | {"too_large": [one.name for one in present if one not in fits]}
