@@ -11,6 +11,7 @@ from torch import Tensor
 from nearfar.errors import NearfarError, did_you_mean
 
 _enabled = True
+_transform = torch._C._functorch.peek_interpreter_stack
 _NO_NEGATIVE = (
     "query row {row} has no negative; wanted at least one candidate besides its positive. "
     "Use a larger batch, give negative_keys, or loosen ids, labels and mask."
@@ -45,9 +46,7 @@ def readable() -> bool:
 
 def traced() -> bool:
     """A compiler or a function transform is looking on: values are not known yet."""
-    if torch.compiler.is_compiling():
-        return True
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or _transform() is not None
 
 
 def between(name: str, value: float, low: float, high: float) -> None:
@@ -172,13 +171,17 @@ def additive(name: str, x: Tensor) -> None:
 
 def integer_ids(name: str, ids: Tensor, like: Tensor, like_name: str = "query") -> None:
     """Integers, one for each vector of ``like``."""
-    shape = tuple(like.shape[:-1])
-    if tuple(ids.shape) != shape or ids.is_floating_point() or ids.is_complex():
+    if not one_each(ids, like):
         raise NearfarError(
-            f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted {shape} "
-            "integers, one for each vector."
+            f"{name} has shape {tuple(ids.shape)} and dtype {ids.dtype}; wanted "
+            f"{tuple(like.shape[:-1])} integers, one for each vector."
         )
     same_device(name, ids, like, like_name)
+
+
+def one_each(ids: Tensor, like: Tensor) -> bool:
+    """Integers, one for each vector of ``like``."""
+    return ids.shape == like.shape[:-1] and not (ids.is_floating_point() or ids.is_complex())
 
 
 def several(enough: bool) -> None:

@@ -71,7 +71,9 @@ class ClipLoss(Loss):
                 ids=ids,
                 decoupled=self.decoupled,
                 normalize=False,
-                **self.engine,
+                group=self.group,
+                backend=self.backend,
+                products=self.products,
             )
         except NearfarError as error:
             raise NearfarError(_in_own_words(str(error))) from None

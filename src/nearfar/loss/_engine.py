@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from nearfar.loss import _check as check
-from nearfar.loss._ranks import Group, Ranks
+from nearfar.loss._ranks import Group, Ranks, check_group
 from nearfar.loss._temperature import Temperature
 from nearfar.loss.push import BACKENDS, Backend
 
@@ -15,12 +15,13 @@ Products = Literal["exact", "bf16"]
 PRODUCTS = ("exact", "bf16")
 
 
-def check_engine(backend: Backend, products: Products) -> None:
+def check_engine(group: Group, backend: Backend, products: Products) -> None:
     """Refuse words that are not known.
 
     Raises:
         NearfarError: The first, with what was wanted.
     """
+    check_group(group)
     check.one_of("backend", backend, BACKENDS)
     check.one_of("products", products, PRODUCTS)
 
@@ -30,8 +31,7 @@ class Loss(nn.Module):
 
     def __init__(self, *, group: Group, backend: Backend, products: Products) -> None:
         super().__init__()
-        Ranks(group)  # which refuses words that it does not know
-        check_engine(backend, products)
+        check_engine(group, backend, products)
         self.group, self.backend, self.products = group, backend, products
 
     @property

@@ -18,7 +18,7 @@ from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, inverse, scale_of
 from nearfar.loss._weights import Form, weighted
-from nearfar.loss._whole import whole
+from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Crowd, Game
 
@@ -118,21 +118,25 @@ def info_nce(
     check.one_of("reduction", reduction, ("none", "sum", "mean"))
     check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
     check.one_of("form", form, ("out", "in"))
-    check_engine(backend, products)
-    check.matrix("query", query)
-    check.matrix("positive_key", positive_key, query, "query")
+    check_engine(group, backend, products)
     if in_batch is None:
         in_batch = negative_keys is None
-    shard = Shard(query, group)
-    if ids is not None:
-        check.integer_ids("ids", ids, query)
-    options = (negative_keys, negative_ids, weight, mask, bias, similarity_margin)
-    plain = all(x is None for x in options) and not (margin or hardness or tau_plus)
-    if plain and in_batch and shard.small(backend, products):
+    plain = (
+        in_batch
+        and negative_keys is negative_ids is weight is mask is bias is None
+        and similarity_margin is None
+        and not (margin or hardness or tau_plus)
+    )
+    if plain and short(query, positive_key, ids, group, backend, products):
         rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
         small = _small(rule, query, positive_key, temperature, reduction, normalize)
         if small is not None:
             return small
+    check.matrix("query", query)
+    check.matrix("positive_key", positive_key, query, "query")
+    if ids is not None:
+        check.integer_ids("ids", ids, query)
+    shard = Shard(query, group)
     for name, grid in (("weight", weight), ("mask", mask), ("bias", bias)):
         if grid is not None:
             check.grid(name, grid, (shard.rows, shard.total), query)

@@ -14,7 +14,7 @@ from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import whole
+from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game
 
@@ -69,6 +69,11 @@ class NTXentLoss(Loss):
                 without any negative.
         """
         views = (z0, z1, *more_views)
+        engine = self.group, self.backend, self.products
+        if len(views) == 2 and short(z0, z1, ids, *engine):
+            small = self._small(torch.cat(views), ids)
+            if small is not None:
+                return small
         check.matrix("z0", z0)
         for number, view in enumerate(views[1:], start=1):
             check.matrix(f"z{number}", view, z0, "z0")
@@ -79,10 +84,6 @@ class NTXentLoss(Loss):
         rows = torch.cat(views)
         shard = Shard(rows, self.group, len(views))
         check.several(shard.total > len(views))
-        if len(views) == 2 and shard.small(self.backend, self.products):
-            small = self._small(rows, ids)
-            if small is not None:
-                return small
         z, scale = unit(rows), scale_of(self.temperature, rows)
         game = Game(
             query=z,

@@ -22,7 +22,7 @@ _NOTHING = nullcontext()
 
 def exact(x: Tensor) -> AbstractContextManager[Any]:
     """A context in which autocast does not reach the matrix products."""
-    kind = x.device.type
+    kind = "cpu" if x.is_cpu else x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _NOTHING
 
 

@@ -18,6 +18,20 @@ from nearfar.errors import NearfarError
 Group = dist.ProcessGroup | Literal["auto", "ring"] | None
 
 
+def check_group(group: Group) -> None:
+    """Refuse a word that is not known."""
+    if isinstance(group, str) and group not in ("auto", "ring"):
+        raise NearfarError(
+            f"group={group!r}: wanted 'auto' (all ranks), 'ring' (all ranks, one rank's keys "
+            "at a time), None (this rank alone) or a torch.distributed process group."
+        )
+
+
+def initialised() -> bool:
+    """There may be other ranks."""
+    return dist.is_available() and dist.is_initialized()
+
+
 class Ranks:
     """The ranks that a loss plays with; without torch.distributed, one.
 
@@ -28,12 +42,8 @@ class Ranks:
     """
 
     def __init__(self, group: Group = "auto") -> None:
-        if isinstance(group, str) and group not in ("auto", "ring"):
-            raise NearfarError(
-                f"group={group!r}: wanted 'auto' (all ranks), 'ring' (all ranks, one rank's keys "
-                "at a time), None (this rank alone) or a torch.distributed process group."
-            )
-        there = group is not None and dist.is_available() and dist.is_initialized()
+        check_group(group)
+        there = group is not None and initialised()
         self.group = None if isinstance(group, str) else group
         self.size = dist.get_world_size(self.group) if there else 1
         self.rank = dist.get_rank(self.group) if there else 0

@@ -7,14 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nearfar.loss._check import traced
 from nearfar.loss._pull import joined
 from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, contrast_sum, push, sigmoid_push
-
-# Rows up to which nothing is won by products in bfloat16.
-_EXACT_TO = 1024
 
 
 class Shard:
@@ -29,15 +25,8 @@ class Shard:
     def __init__(self, rows: Tensor, group: Group, views: int = 1) -> None:
         self.ranks = Ranks(group)
         self.rows, self.views, self.device = rows.shape[0], views, rows.device
-        self.on_cpu = rows.is_cpu
         self.counts = self.ranks.count(self.rows, self.device)
         self.first, self.total = sum(self.counts[: self.ranks.rank]), sum(self.counts)
-
-    def small(self, backend: Backend, products: str) -> bool:
-        """Nobody asks for more than the short way of `_whole`, which reads values."""
-        if not (backend == "auto" and self.on_cpu and self.ranks.size == 1):
-            return False
-        return (products == "exact" or self.rows <= _EXACT_TO) and not traced()
 
     def gather(self, x: Tensor) -> Tensor:
         """All ranks' rows."""

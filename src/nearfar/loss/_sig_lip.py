@@ -14,7 +14,7 @@ from nearfar.loss._pull import partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import scale_of
-from nearfar.loss._whole import whole
+from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Sigmoid
 from nearfar.loss.push import Backend, Game
 
@@ -66,19 +66,20 @@ class SigLipLoss(Loss):
             NearfarError: Shapes, dtypes or devices that do not fit, a row that is not finite, a
                 ``logit_scale`` that is no positive, finite number, a batch of one.
         """
-        check.matrix("image_features", image_features)
-        check.matrix("text_features", text_features, image_features, "image_features")
-        shard = Shard(image_features, self.group)
-        check.several(shard.total > 1)
-        if ids is not None:
-            check.integer_ids("ids", ids, image_features, "image_features")
         scale = checked_scale(logit_scale)
         if isinstance(logit_bias, Tensor):
             check.single("logit_bias", logit_bias)
-        if shard.small(self.backend, self.products):
+        engine = self.group, self.backend, self.products
+        if short(image_features, text_features, ids, *engine):
             small = self._small(image_features, text_features, scale, logit_bias, ids)
             if small is not None:
                 return small
+        check.matrix("image_features", image_features)
+        check.matrix("text_features", text_features, image_features, "image_features")
+        if ids is not None:
+            check.integer_ids("ids", ids, image_features, "image_features")
+        shard = Shard(image_features, self.group)
+        check.several(shard.total > 1)
         image, text = working(image_features), working(text_features)
         bias = torch.as_tensor(logit_bias, dtype=image.dtype, device=image.device).reshape(())
         crowd = shard.strangers(ids)

@@ -16,7 +16,7 @@ from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import whole
+from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
 
@@ -64,13 +64,14 @@ class SupConLoss(Loss):
             NearfarError: Shapes that do not fit, a row that is not finite, or no two rows that
                 share a label, or all do.
         """
-        check.matrix("embeddings", embeddings)
-        check.integer_ids("labels", labels, embeddings, "embeddings")
-        shard = Shard(embeddings, self.group)
-        if self.form == "out" and shard.small(self.backend, self.products):
+        engine = self.group, self.backend, self.products
+        if self.form == "out" and short(embeddings, embeddings, labels, *engine):
             small = self._small(embeddings, labels)
             if small is not None:
                 return small
+        check.matrix("embeddings", embeddings)
+        check.integer_ids("labels", labels, embeddings, "embeddings")
+        shard = Shard(embeddings, self.group)
         z, scale = unit(embeddings), scale_of(self.temperature, embeddings)
         every = shard.gather(labels)
         _, group, size = torch.unique(every, return_inverse=True, return_counts=True)

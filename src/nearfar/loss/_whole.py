@@ -14,12 +14,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nearfar.loss._check import many
+from nearfar.loss._check import many, one_each, traced
+from nearfar.loss._engine import Products
 from nearfar.loss._numbers import across, exact, measured, scaled, working
-from nearfar.loss.push import LOG, gradients, product
+from nearfar.loss._ranks import Group, initialised
+from nearfar.loss.push import LOG, Backend, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 2048 * 2048
+# Rows up to which nothing is won by products in bfloat16.
+EXACT_TO = 1024
 
 
 class Rule(Protocol):
@@ -36,8 +40,7 @@ class Rule(Protocol):
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         """Losses, what their sum is divided by for the mean, and what `force` needs.
 
-        The losses are (N,); (2, N) where both sides ask; 0-dim, their sum, where each is asked for
-        by nobody.
+        The losses are (N,); (2, N) where both sides ask; (N, M) where every pair does.
 
         Args:
             tile: (N, M) logits, to be overwritten.
@@ -59,6 +62,35 @@ class Rule(Protocol):
 
 class OutOfRangeError(Exception):
     """The long way round is needed."""
+
+
+def short(
+    query: Tensor,
+    key: Tensor,
+    ids: Tensor | None,
+    group: Group,
+    backend: Backend,
+    products: Products,
+) -> bool:
+    """The short way may be tried: one rank, on a CPU, and nobody asks for more or looks on.
+
+    What is said of bad input is said on the long way.
+    """
+    return (
+        backend == "auto"
+        and query.is_cpu
+        and key.is_cpu
+        and len(shape := query.shape) == 2
+        and shape == key.shape
+        and shape[0] > 1
+        and shape[1] > 0
+        and query.dtype == key.dtype
+        and query.is_floating_point()
+        and (products == "exact" or shape[0] <= EXACT_TO)
+        and (ids is None or (ids.is_cpu and one_each(ids, query)))
+        and (group is None or not initialised())
+        and not traced()
+    )
 
 
 def whole(
@@ -122,12 +154,14 @@ class _Whole(torch.autograd.Function):
             total = loss.sum()
         else:
             count = count if reduction == "mean" else max(1, count // len(q))
-            total = (loss.sum() if loss.ndim else loss) / count
+            total = loss.mean() if count == loss.numel() else loss.sum() / count
         if not math.isfinite(total.item()):
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
-        given = (x if isinstance(x, Tensor) else None for x in (query, key, scale, bias))
-        ctx.save_for_backward(*given, x, q, q_length, y, k, k_length, tile, *kept)
+        learned = scale if isinstance(scale, Tensor) else None
+        ctx.save_for_backward(
+            query, key, learned, bias, x, q, q_length, y, k, k_length, tile, *kept
+        )
         return loss if reduction == "none" else total
 
     @staticmethod

@@ -61,16 +61,17 @@ class Softmax:
             own *= grad / 2 if self.both else grad
         weight = own / sums
         if self.both:
-            out = torch.add(weight[0, :, None], weight[1]).mul_(tile)
+            row, column = weight.unbind()
+            out = torch.add(row.unsqueeze(1), column).mul_(tile)
             out.diagonal().sub_(own.sum(0))
         elif self.views:
-            out = torch.add(weight[:, None], weight).mul_(tile)
+            out = torch.add(weight.unsqueeze(1), weight).mul_(tile)
             both = own.view(2, -1).sum(0)
             half = len(both)
             out.diagonal(half).sub_(both)
             out.diagonal(-half).sub_(both)
         else:
-            out = tile * weight[:, None]
+            out = tile * weight.unsqueeze(1)
             out.diagonal().sub_(own)
         return out
 
@@ -130,7 +131,7 @@ class Sigmoid:
                 raise OutOfRangeError
             tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
         tile.diagonal().neg_()
-        return softplus(tile, threshold=40).sum(), tile.shape[0], []
+        return softplus(tile, threshold=40), tile.shape[0], []
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
         out = tile.sigmoid()
