@@ -21,6 +21,7 @@ format: .venv/ready
 
 bench: .venv-bench/ready
 	$(BENCH)/python benchmarks/cpu.py --out benchmarks/results/loss_cpu.json
+	$(BENCH)/python benchmarks/floor.py --out benchmarks/results/loss_floor.json
 	$(BENCH)/python benchmarks/memory.py --huge --out benchmarks/results/loss_memory.json
 	$(BENCH)/python benchmarks/ddp_exactness.py --ranks 2,4 \
 		--out benchmarks/results/ddp_exactness.json

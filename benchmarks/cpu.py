@@ -5,7 +5,8 @@
 
 Contestants take turns in one process, in a new order each time, with an encoder's step between any
 two that is not timed; a row has the median seconds of each. Before that, each must agree with
-nearfar at N = 64.
+nearfar at N = 64. Every row has a process of its own, and what torch.compile makes takes turns with
+nearfar alone and last: its hooks slow all Python down, a step of 64 rows of nearfar's by a tenth.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -97,6 +100,8 @@ def turns(
     once: bool,
 ) -> dict[str, Any]:
     """Medians of everyone's runs, one after the other; a few at least, and many while cheap."""
+    if COMPILED in runs:
+        runs[COMPILED]()  # which compiles
     taken: dict[str, list[float]] = {name: [] for name in runs}
     order = Random(0)
 
@@ -111,8 +116,6 @@ def turns(
 
     gc.collect()
     gc.disable()
-    if once and COMPILED in runs:
-        runs[COMPILED]()  # which compiles
     go(runs)
     if not once:
         go(runs)  # the first round compiled
@@ -130,9 +133,11 @@ def turns(
     }
 
 
-def measure(form: str, n: int, d: int, tau: float, names: Collection[str], seconds: float) -> Row:
+def measure(
+    form: str, n: int, d: int, tau: float, names: Collection[str], seconds: float, threads: int
+) -> Row:
     """One row."""
-    torch.compiler.reset()
+    torch.set_num_threads(threads)
     present, _ = field(form, tau, names)
     fits = {one: loss for one, loss in present.items() if one.bytes(n) < 0.7 * memory()}
     q, k = batch(n, d)
@@ -151,7 +156,11 @@ def measure(form: str, n: int, d: int, tau: float, names: Collection[str], secon
     head = min(n, 4096)
     products = bare(q[:head], k[:head])
     runs |= products
-    timed = turns(runs, EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM)
+    compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
+    how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
+    timed = turns(runs, *how)
+    if compiled:
+        row["compiled"] = turns({"nearfar": runs["nearfar"]} | compiled, *how)["seconds"]
     seconds_of = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in products}
     row |= timed | {"product_seconds": seconds_of}
     return row | {"too_large": [one.name for one in present if one not in fits]}
@@ -170,13 +179,18 @@ def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
 def best_peer(row: Row) -> str:
     """The fastest of the others, as they are."""
     others = [name for name in row["seconds"] if not name.startswith("nearfar")]
-    return min((name for name in others if name != COMPILED), key=row["seconds"].get, default="")
+    return min(others, key=row["seconds"].get, default="")
 
 
 def ratio(row: Row, name: str) -> float | None:
     """A contestant's time in units of nearfar's."""
-    seconds = row["seconds"].get(name)
-    return seconds / row["seconds"]["nearfar"] if seconds else None
+    times = row.get("compiled", {}) if name == COMPILED else row["seconds"]
+    return times[name] / times["nearfar"] if name in times else None
+
+
+def everyone(row: Row) -> dict[str, float]:
+    """Seconds by name, of what torch.compile makes, too."""
+    return row["seconds"] | {n: s for n, s in row.get("compiled", {}).items() if n == COMPILED}
 
 
 def roofline(row: Row) -> float:
@@ -203,7 +217,7 @@ def agree(form: str, tau: float, names: Collection[str]) -> dict[str, Contestant
 
 def show(row: Row) -> None:
     """One line a row."""
-    times = sorted(row["seconds"].items(), key=lambda pair: pair[1])
+    times = sorted(everyone(row).items(), key=lambda pair: pair[1])
     ahead = ratio(row, best_peer(row))
     print(
         f"{row['form']:9} N={row['n']:<6} d={row['d']:<4} tau={row['tau']:<5}",
@@ -252,13 +266,16 @@ def main() -> None:
     if words.out and words.out.is_file():
         rows = json.loads(words.out.read_text())["rows"]
     done = {(row["form"], row["n"], row["d"], row["tau"]) for row in rows}
-    for cell in grid:
-        if known[cell[0]] and cell not in done:
-            rows.append(measure(*cell, names, words.seconds))
-            show(rows[-1])
-        if words.out:
-            found = describe() | {"versions": versions, "rows": rows}
-            words.out.write_text(json.dumps(found, indent=1) + "\n")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as alone:
+        for cell in grid:
+            if known[cell[0]] and cell not in done:
+                given = (*cell, names, words.seconds, words.threads)
+                rows.append(alone.submit(measure, *given).result())
+                show(rows[-1])
+            if words.out:
+                found = describe() | {"versions": versions, "rows": rows}
+                words.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from cpu import BF16, COLD, COMPILED, SWEEP, TABLE, Row, best_peer, ratio, roofline
+from cpu import BF16, COLD, COMPILED, SWEEP, TABLE, Row, best_peer, everyone, ratio, roofline
 from ddp_exactness import HEAD as RANKS_HEAD
 from ddp_exactness import cells, summary
 from field import FORMS
@@ -34,13 +34,21 @@ from the raw medians in benchmarks/results/loss_cpu.json and loss_memory.json.
 
 "PyTorch" is the best few lines we could write (`benchmarks/dense.py`), "compiled" is torch.compile
 of them, without the time to compile. All contestants agree with nearfar's value at N = 64 to 1e-4,
-then take turns in one process; times are medians. **Ratio** is the time of the fastest other
+then take turns in one process for each row, in a new order each time, with an encoder's step
+between any two that is not timed; times are medians. **Ratio** is the time of the fastest other
 contestant as it is over nearfar's: above 1, nearfar is faster. **Compiled** is the same for
-PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape.
-**Products** is the time of the bare matrix products the form needs, measured in the same process,
-over nearfar's.
+PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape;
+they take turns with nearfar alone, afterwards. **Products** is the time of the bare matrix products
+the form needs, measured in the same process, over nearfar's.
 
 ![Time and memory against N]({figure})
+"""
+
+FLOOR = """## What is left to win
+
+The same tiles without a library around them: all room taken beforehand, no checks, no options, no
+autograd (`benchmarks/floor.py`, in turns with nearfar and PyTorch alone). We could not make eager
+PyTorch's operations faster than this **floor** on this machine; **products** is the floor's share.
 """
 
 RANKS = """## Several ranks
@@ -110,6 +118,23 @@ def against(rows: list[Row]) -> str:
     )
 
 
+def floor(rows: list[Row]) -> str:
+    """nearfar beside the bare operations."""
+    names = "PyTorch", "nearfar", "floor"
+    return table(
+        ("form", "N", "D", *(f"{name}, ms" for name in names), "PyTorch / floor", "products"),
+        (
+            (
+                *(row["form"], row["n"], row["d"]),
+                *(ms(row["seconds"][name]) for name in names),
+                times(row["seconds"]["PyTorch"] / row["seconds"]["floor"]),
+                f"{3 * row['seconds']['product'] / row['seconds']['floor']:.0%}",
+            )
+            for row in rows
+        ),
+    )
+
+
 def cold(rows: list[Row]) -> tuple[str, ...]:
     """The same at a low temperature, if it was measured."""
     return ("## A low temperature\n\nThe same at 0.01.\n", against(rows)) if rows else ()
@@ -127,14 +152,14 @@ def sweep(rows: list[Row]) -> str:
     return table(("N", *FORMS), lines)
 
 
-def everyone(rows: list[Row]) -> str:
+def one_size(rows: list[Row]) -> str:
     """All contestants at one size."""
     return table(
         ("form", "contestant", "ms"),
         (
             (row["form"], name, ms(seconds))
             for row in rows
-            for name, seconds in sorted(row["seconds"].items(), key=lambda pair: pair[1])
+            for name, seconds in sorted(everyone(row).items(), key=lambda pair: pair[1])
         ),
     )
 
@@ -207,9 +232,9 @@ def draw(timed: list[Row], peaked: list[Row]) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4))
     timed = [row for row in timed if row["form"] == DRAWN]
     peaked = [row for row in peaked if row["form"] == DRAWN and row["budget"] == "default"]
-    for name in dict.fromkeys(name for row in timed for name in row["seconds"]):
+    for name in dict.fromkeys(name for row in timed for name in everyone(row)):
         style = {"marker": "o", "markersize": 3, "linewidth": 2.5 if name == "nearfar" else 1}
-        line = [(row["n"], row["seconds"][name]) for row in timed if name in row["seconds"]]
+        line = [(row["n"], everyone(row)[name]) for row in timed if name in everyone(row)]
         left.plot(*zip(*line, strict=True), label=name, **style)
         line = [(row["n"], row["peak_bytes"] / 2**20) for row in peaked if row["name"] == name]
         right.plot(*(zip(*line, strict=True) if line else ((), ())), **style)
@@ -246,8 +271,10 @@ def main() -> None:
         "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n",
         sweep(pick(rows, SWEEP)),
         *cold(pick(rows, COLD)),
+        FLOOR,
+        floor(json.loads((RESULTS / "loss_floor.json").read_text())["rows"]),
         "## Everyone\n\nAt N = 4,096 and D = 256.\n",
-        everyone([row for row in pick(rows, SWEEP) if row["n"] == 4096]),
+        one_size([row for row in pick(rows, SWEEP) if row["n"] == 4096]),
         '## Products in bfloat16\n\n`products="bf16"` beside float32.\n',
         bf16(pick(rows, TABLE)),
         "## Memory\n\nPeak of a process of its own beyond the inputs, D = 256, MiB.\n",

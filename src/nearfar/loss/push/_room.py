@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# No more bytes of a number format than this lie ready, and exponentiated tiles are kept for a
-# backward pass up to it.
+# No more bytes than this lie ready, and exponentiated tiles are kept for a backward pass up to it.
 KEEP = 512 * 2**20
 
 
@@ -19,12 +18,14 @@ class Room:
 
     def __init__(self) -> None:
         self.free: dict[torch.dtype, list[Tensor]] = {}
+        self.bytes = 0
 
     def take(self, entries: int, like: Tensor) -> Tensor:
         """Uninitialised, of ``entries``, on the device and of the kind of ``like``."""
         free = self.free.setdefault(like.dtype, [])
         while free:
             room = free.pop()
+            self.bytes -= room.nbytes
             if room.numel() == entries and like.device.type == "cpu":
                 return room
         # Inside inference mode, a tensor would be made that nobody outside may write to.
@@ -35,11 +36,10 @@ class Room:
         """Take these back; ``rooms`` is emptied."""
         while rooms:
             room = rooms.pop()
-            free = self.free.setdefault(room.dtype, [])
-            bytes_each = room.numel() * room.element_size()
             # PyTorch itself keeps the memory of other devices.
-            if room.device.type == "cpu" and (len(free) + 1) * bytes_each <= KEEP:
-                free.append(room)
+            if room.device.type == "cpu" and self.bytes + room.nbytes <= KEEP:
+                self.free.setdefault(room.dtype, []).append(room)
+                self.bytes += room.nbytes
 
 
 ROOM = Room()
