@@ -2,7 +2,7 @@
 
 It leaves the processor's caches full of other code and data. Without it, contestants that are made
 of the same PyTorch operations find theirs there: at 64 rows, where a step is made of overhead, that
-was worth a fifth to plain PyTorch and a seventh to nearfar.
+was worth a fifth to plain PyTorch and an eighth to nearfar.
 """
 
 from __future__ import annotations
