@@ -71,9 +71,7 @@ class ClipLoss(Loss):
                 ids=ids,
                 decoupled=self.decoupled,
                 normalize=False,
-                group=self.group,
-                backend=self.backend,
-                products=self.products,
+                **self.engine,
             )
         except NearfarError as error:
             raise NearfarError(_in_own_words(str(error))) from None

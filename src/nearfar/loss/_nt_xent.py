@@ -69,8 +69,7 @@ class NTXentLoss(Loss):
                 without any negative.
         """
         views = (z0, z1, *more_views)
-        engine = self.group, self.backend, self.products
-        if len(views) == 2 and short(z0, z1, ids, *engine):
+        if len(views) == 2 and short(z0, z1, ids, **self.engine):
             small = self._small(torch.cat(views), ids)
             if small is not None:
                 return small

@@ -69,8 +69,7 @@ class SigLipLoss(Loss):
         scale = checked_scale(logit_scale)
         if isinstance(logit_bias, Tensor):
             check.single("logit_bias", logit_bias)
-        engine = self.group, self.backend, self.products
-        if short(image_features, text_features, ids, *engine):
+        if short(image_features, text_features, ids, **self.engine):
             small = self._small(image_features, text_features, scale, logit_bias, ids)
             if small is not None:
                 return small

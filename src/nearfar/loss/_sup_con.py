@@ -64,8 +64,7 @@ class SupConLoss(Loss):
             NearfarError: Shapes that do not fit, a row that is not finite, or no two rows that
                 share a label, or all do.
         """
-        engine = self.group, self.backend, self.products
-        if self.form == "out" and short(embeddings, embeddings, labels, *engine):
+        if self.form == "out" and short(embeddings, embeddings, labels, **self.engine):
             small = self._small(embeddings, labels)
             if small is not None:
                 return small
