@@ -32,6 +32,7 @@ from machine import describe, memory
 from torch import Tensor
 from torch.nn import functional
 
+from nearfar.loss._whole import EXACT_TO
 from nearfar.loss.push import similarities
 
 TAU = 0.07
@@ -51,8 +52,6 @@ FEW_FROM, ONCE_FROM = 16384, 32768
 # So many times nearfar's time is slow: about 5 runs will do.
 SLOW = 10
 BF16 = "nearfar, bf16"
-# Up to so many rows it is the same as exact, and would keep nearfar's code warm.
-EXACT_TO = 1024
 COMPILED = "PyTorch, compiled"
 
 Row = dict[str, Any]

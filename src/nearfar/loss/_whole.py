@@ -44,7 +44,7 @@ class Rule(Protocol):
 
         Args:
             tile: (N, M) logits, to be overwritten.
-            bound: No logit is larger, before the multiplication by ``base``.
+            bound: No logit is further from zero, before the multiplication by ``base``.
 
         Raises:
             OutOfRangeError: Exponentials leave the number range, or a crowd is empty.
