@@ -86,9 +86,8 @@ FORMS: dict[str, Form] = {
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_blocks, "HEIGHT", 4)
-    monkeypatch.setattr(_blocks, "WIDTH", 7)
-    monkeypatch.setattr(_blocks, "LOWEST", 4)
+    for name, size in {"HEIGHT": 4, "WIDTH": 7, "KEPT_HEIGHT": 9, "LOWEST": 4}.items():
+        monkeypatch.setattr(_blocks, name, size)
 
 
 def outcome(form: Form, tau: float, dtype: torch.dtype, backend: str) -> list[Tensor]:
@@ -100,7 +99,8 @@ def outcome(form: Form, tau: float, dtype: torch.dtype, backend: str) -> list[Te
     inputs = (q, k, temperature.log)
     grads = torch.autograd.grad(loss, inputs, materialize_grads=True, retain_graph=True)
     again = torch.autograd.grad(loss, inputs, materialize_grads=True)
-    torch.testing.assert_close(grads, again, rtol=0, atol=0)
+    # Of tiles of other sides, as they are not kept any more.
+    torch.testing.assert_close(grads, again)
     return [loss.detach(), *grads]
 
 
@@ -150,8 +150,9 @@ def test_gradients_twice(both: bool, triangle: bool) -> None:
         return tuple(log for log in logs if log is not None)
 
     inputs = (q.requires_grad_(), k.requires_grad_(not triangle), scale)
-    assert torch.autograd.gradcheck(work, inputs)
-    assert torch.autograd.gradgradcheck(work, inputs)
+    # The second backward pass has no kept tiles, and those it makes have other sides.
+    assert torch.autograd.gradcheck(work, inputs, nondet_tol=1e-12)
+    assert torch.autograd.gradgradcheck(work, inputs, nondet_tol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["one way", "two views", "sigmoid", "bank", "labels"])

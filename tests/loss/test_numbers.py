@@ -45,9 +45,8 @@ def outcome(name: str, inputs: tuple[Tensor, ...], backend: str) -> list[Tensor]
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
-    monkeypatch.setattr(_blocks, "HEIGHT", 5)
-    monkeypatch.setattr(_blocks, "WIDTH", 7)
-    monkeypatch.setattr(_blocks, "LOWEST", 5)
+    for name, size in {"HEIGHT": 5, "WIDTH": 7, "KEPT_HEIGHT": 5, "LOWEST": 5}.items():
+        monkeypatch.setattr(_blocks, name, size)
     monkeypatch.setattr(_early, "STRIPE", 3 * N)
     monkeypatch.setattr(_tiled, "KEEP", keep)
 

@@ -59,6 +59,9 @@ def test_one_row_more_is_one_candidate_more(n: int, seed: int, other: int) -> No
     close(info_nce(q, k, more, reduction="none", in_batch=True), inside)
 
 
+SIDES = "HEIGHT", "WIDTH", "KEPT_HEIGHT", "LOWEST"
+
+
 @st.composite
 def games(draw: st.DrawFn) -> tuple[Game, dict[str, int]]:
     """A game with any crowd, and sizes of tiles."""
@@ -89,7 +92,7 @@ def games(draw: st.DrawFn) -> tuple[Game, dict[str, int]]:
         crowd=Crowd(**crowd),
         both=both,
     )
-    tiles = {name: draw(st.integers(1, 6)) for name in ("HEIGHT", "WIDTH", "LOWEST")}
+    tiles = {name: draw(st.integers(1, 6)) for name in SIDES}
     return game, tiles | {"KEEP": draw(st.sampled_from([0, 2**30]))}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss.push import _blocks, _product
-from nearfar.loss.push._room import KEEP, Room
+from nearfar.loss.push._room import READY, Room
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
@@ -74,26 +74,24 @@ def test_room_is_used_again() -> None:
     first = room.take(6, like)
     assert first.shape == (6,)
     assert room.take(6, like).data_ptr() != first.data_ptr()
-    room.give(lent := [first])
-    assert not lent
+    room.give(first)
     assert room.take(6, like) is first
 
 
-def test_room_of_another_size_is_let_go_and_of_another_kind_left() -> None:
+def test_room_of_another_size_or_kind_is_left() -> None:
     room, like = Room(), torch.empty(0)
-    room.give([room.take(6, like)])
+    room.give(first := room.take(6, like))
     assert room.take(7, like).shape == (7,)
-    assert not any(room.free.values())
-    room.give([first := room.take(7, like)])
-    assert room.take(7, like.double()).dtype == torch.float64
-    assert room.take(7, like) is first
+    assert room.take(6, like.double()).dtype == torch.float64
+    assert room.take(6, like) is first
 
 
-def test_no_more_room_lies_ready_than_is_kept() -> None:
+def test_what_lies_ready_longest_is_let_go() -> None:
     room = Room()
-    lent = [torch.empty(KEEP // 16, device="cpu") for _ in range(6)]
-    room.give(lent)
-    assert len(room.free[torch.float32]) == 4
+    lent = [torch.empty(READY // 16) for _ in range(6)]
+    for one in lent:
+        room.give(one)
+    assert [one.data_ptr() for one in room.free] == [one.data_ptr() for one in lent[:1:-1]]
 
 
 def test_room_made_in_inference_mode_serves_outside() -> None:

@@ -74,7 +74,7 @@ class _RingPush(torch.autograd.Function):
                 _against(game, block, at),
                 (rows, grads[0]),
                 (columns[at], grads[1][at]) if game.both else None,
-                [],
+                None,
             )
             grad_query += part_query.mul_(factor)
             home.send(part_key.mul_(factor))

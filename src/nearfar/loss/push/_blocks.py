@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,86 +15,162 @@ from nearfar.loss.push._game import Game
 HEIGHT, WIDTH = 1024, 1024
 # Rows of a tile that is kept: it leaves the cache anyway, and products of higher ones are faster.
 KEPT_HEIGHT = 2048
-# The tiles on the diagonal of a triangle are computed whole: a stripe is a small part of it.
-STRIPES, LOWEST = 8, 128
+# On the diagonal of a triangle lie so many squares that are computed whole, no smaller than this.
+SQUARES, LOWEST = 16, 128
+
+
+@dataclass
+class Stripe:
+    """Some rows of the matrix, from one column to another, to be cut into tiles side by side.
+
+    Attributes:
+        mirrored: It stands for its transpose, too, on the other side of a triangle's diagonal.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    mirrored: bool = False
+
+    def entries(self, width: int | None = None) -> int:
+        """Of all of it, or of tiles of at most so many columns."""
+        columns = self.right - self.left
+        return (self.bottom - self.top) * min(columns, columns if width is None else width)
 
 
 @dataclass
 class Block:
-    """Where a tile lies. Its first ``skip`` columns are rows of the same stripe of a triangle."""
+    """Where a tile lies: in the matrix and, ``before`` entries after the first, among all tiles."""
 
     number: int
+    before: int
     rows: slice
     columns: slice
-    skip: int
-
-    @property
-    def beyond(self) -> slice:
-        """The columns whose other half of the triangle is not computed."""
-        return slice(self.columns.start + self.skip, self.columns.stop)
+    mirrored: bool
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the tile."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
+    def alone(self, room: Tensor) -> Tensor:
+        """The tile in room for one at a time."""
+        height, width = self.shape
+        return room[: height * width].view(height, width)
+
+    def among(self, room: Tensor) -> Tensor:
+        """The tile in room for all of them."""
+        return self.alone(room[self.before :])
+
 
 class Blocks:
-    """Tiles, stripe after stripe; of a triangle, those on and above the diagonal."""
+    """Tiles, stripe after stripe; of a triangle, those on and above the diagonal.
 
-    def __init__(self, game: Game, height: int) -> None:
-        self.rows, self.columns = len(game.query), len(game.keys)
-        self.triangle, self.height = game.triangle, height
+    Args:
+        game: Who plays.
+        height: Rows of a tile, at most; None: HEIGHT.
+        width: Columns of a tile, at most; None: WIDTH.
+
+    Attributes:
+        largest: Entries of the largest tile.
+        all: Entries of all tiles.
+    """
+
+    def __init__(self, game: Game, height: int | None = None, width: int | None = None) -> None:
+        rows, columns = len(game.query), len(game.keys)
+        height, width = height or HEIGHT, width or WIDTH
         if game.triangle:
-            self.height = min(height, HEIGHT, max(LOWEST, self.rows // STRIPES))
-        self.spans = self._spans(game)
-
-    def _spans(self, game: Game) -> list[tuple[int, int]]:
-        """The first and the last column that each stripe needs."""
-        tops = range(0, self.rows, self.height)
-        spans = [(0, self.columns) for _ in tops]
-        row, column = game.crowd.row_id, game.crowd.column_id
-        if game.crowd.only_equal and row is not None and column is not None:
-            ends = [min(top + self.height, self.rows) - 1 for top in tops]
-            firsts = torch.searchsorted(column, row[:: self.height].contiguous()).tolist()
-            lasts = torch.searchsorted(column, row[ends].contiguous(), right=True).tolist()
-            spans = list(zip(firsts, lasts, strict=True))
-        if self.triangle:
-            spans = [
-                (max(top, first), last) for top, (first, last) in zip(tops, spans, strict=True)
-            ]
-        return spans
+            side = min(height, HEIGHT, max(LOWEST, rows // SQUARES))
+            cell = side, side
+            stripes = _triangle(0, -(-rows // side), side, height)
+        else:
+            cell = height, max(1, columns)
+            stripes = _rectangle(Stripe(0, rows, 0, columns), height)
+        inside = [
+            replace(one, bottom=min(one.bottom, rows), right=min(one.right, columns))
+            for one in stripes
+            if one.top < rows
+        ]
+        self.stripes = _needed(inside, game)
+        self.matrix, self.cell, self.width = (rows, columns), cell, width
+        self.all = sum(one.entries() for one in self.stripes)
+        self.largest = max((one.entries(width) for one in self.stripes), default=0)
 
     def __iter__(self) -> Iterator[Block]:
-        number = 0
-        for stripe, (first, last) in enumerate(self.spans):
-            top, bottom = stripe * self.height, min((stripe + 1) * self.height, self.rows)
-            for left in range(first, last, WIDTH):
-                right = min(left + WIDTH, last)
-                skip = max(0, min(bottom, right) - left) if self.triangle else 0
-                yield Block(number, slice(top, bottom), slice(left, right), skip)
+        number = before = 0
+        for one in self.stripes:
+            for left in range(one.left, one.right, self.width):
+                right = min(left + self.width, one.right)
+                yield Block(
+                    number, before, slice(one.top, one.bottom), slice(left, right), one.mirrored
+                )
                 number += 1
-
-    @property
-    def largest(self) -> int:
-        """Entries of the largest tile."""
-        return min(self.height, self.rows) * min(WIDTH, self.columns)
+                before += (one.bottom - one.top) * (right - left)
 
     def places(self, pairs: Pairs) -> tuple[Tensor, ...]:
         """For each tile, the places in it, counted row by row, of the pairs that lie in it."""
         row, column = pairs
-        if self.spans == [(0, self.columns)] and self.columns <= WIDTH:
-            return (row * self.columns + column,)
-        first, last = torch.tensor(self.spans, device=row.device).view(-1, 2).T
-        each = (last - first + WIDTH - 1).clamp_min(0).div(WIDTH, rounding_mode="floor")
-        stripe = row.div(self.height, rounding_mode="floor")
-        inside = (column >= first[stripe]) & (column < last[stripe])
+        rows, columns = self.matrix
+        if self.largest == rows * columns:
+            return (row * columns + column,)
+        (height, breadth), width = self.cell, self.width
+        stripe_at = torch.full((-(-rows // height), -(-columns // breadth)), -1)
+        for number, one in enumerate(self.stripes):
+            down = slice(one.top // height, -(-one.bottom // height))
+            stripe_at[down, one.left // breadth : -(-one.right // breadth)] = number
+        sides = [(one.top, one.left, one.right) for one in self.stripes]
+        top, first, last = torch.tensor(sides, device=row.device).view(-1, 3).T
+        stripe = stripe_at.to(row.device)[
+            row.div(height, rounding_mode="floor"), column.div(breadth, rounding_mode="floor")
+        ]
+        inside = (stripe >= 0) & (column >= first[stripe]) & (column < last[stripe])
         row, column, stripe = row[inside], column[inside], stripe[inside]
-        across = (column - first[stripe]).div(WIDTH, rounding_mode="floor")
-        left = first[stripe] + across * WIDTH
-        width = (last[stripe] - left).clamp_max(WIDTH)
-        place = (row - stripe * self.height) * width + column - left
+        across = (column - first[stripe]).div(width, rounding_mode="floor")
+        left = first[stripe] + across * width
+        place = (row - top[stripe]) * (last[stripe] - left).clamp_max(width) + column - left
+        each = (last - first + width - 1).div(width, rounding_mode="floor")
         tile = (each.cumsum(0) - each)[stripe] + across
         order = tile.argsort(stable=True)
         sizes = tile.bincount(minlength=int(each.sum())).tolist()
         return torch.split(place[order], sizes)
+
+
+def _rectangle(whole: Stripe, height: int) -> Iterator[Stripe]:
+    """Stripes of so many rows."""
+    for top in range(whole.top, whole.bottom, height):
+        yield replace(whole, top=top, bottom=min(top + height, whole.bottom))
+
+
+def _triangle(first: int, last: int, side: int, height: int) -> Iterator[Stripe]:
+    """Two triangles of half the size, and the square between them: products like large squares.
+
+    Args:
+        first: Of the cells on the diagonal.
+        last: The one after the last.
+        side: Of a cell.
+        height: Rows of a stripe, at most.
+    """
+    middle = (first + last + 1) // 2
+    if middle == last:
+        yield Stripe(first * side, last * side, first * side, last * side)
+        return
+    yield from _triangle(first, middle, side, height)
+    square = Stripe(first * side, middle * side, middle * side, last * side, mirrored=True)
+    yield from _rectangle(square, height // side * side)
+    yield from _triangle(middle, last, side, height)
+
+
+def _needed(stripes: list[Stripe], game: Game) -> list[Stripe]:
+    """The columns in which there is somebody at all."""
+    row, column = game.crowd.row_id, game.crowd.column_id
+    if game.crowd.only_equal and row is not None and column is not None and stripes:
+        tops = row[[one.top for one in stripes]]
+        ends = row[[one.bottom - 1 for one in stripes]]
+        firsts = torch.searchsorted(column, tops).tolist()
+        lasts = torch.searchsorted(column, ends, right=True).tolist()
+        stripes = [
+            replace(one, left=max(one.left, left), right=min(one.right, right))
+            for one, left, right in zip(stripes, firsts, lasts, strict=True)
+        ]
+    return [one for one in stripes if one.left < one.right]

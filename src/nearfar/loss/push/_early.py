@@ -15,13 +15,11 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
-from nearfar.loss.push import _dense, _tiled
-from nearfar.loss.push._blocks import HEIGHT, Block
+from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
-from nearfar.loss.push._room import ROOM
-from nearfar.loss.push._tiles import LOG2E, Tiles, view
+from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
 STRIPE = 16 * 2**20
@@ -115,21 +113,15 @@ def _stripes(
     needs_query, needs_key = needs[0] or needs[2], needs[1]
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
-    tiles = Tiles(game, shift, height=max(1, min(HEIGHT, STRIPE // max(1, len(game.keys)))))
+    width = max(1, len(game.keys))
+    tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
     grad_query, turned = torch.zeros_like(game.query), game.keys.new_zeros(game.keys.shape[::-1])
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
-    stripe: list[tuple[Block, Tensor]] = []
-    parts: list[Tensor] = []
-    rooms: list[Tensor] = []
+    room = tiles.narrow
     for block in tiles:
-        rooms.append(tiles.store())
-        parts.append(tiles.keep(block, rooms[-1]).sum(1))
-        stripe.append((block, view(rooms[-1], block)))
-        if block.columns.stop < len(game.keys):
-            continue
-        rows = block.rows
-        sums = torch.stack(parts).sum(0)
+        rows, tile = block.rows, block.alone(room)
+        sums = tiles.keep(block, tile).sum(1)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
         gap = sums.log() + (shift / LOG2E - positive[rows])
@@ -142,16 +134,12 @@ def _stripes(
             # A row's factor goes to its query, which is smaller than its tiles.
             lying = lying * share.T.to(lying.dtype)
         else:
-            for _, tile in stripe:
-                tile *= share.to(tile.dtype)
-        for part, tile in stripe if needs_query or needs_key else ():
-            if needs_query:
-                add_product(grad_query[rows], tile, tiles.key[part.columns])
-            if needs_key:
-                add_turned(turned[:, part.columns], lying, tile)
+            tile *= share.to(tile.dtype)
+        if needs_query:
+            add_product(grad_query[rows], tile, tiles.key)
+        if needs_key:
+            add_turned(turned, lying, tile)
         if narrow:
             grad_query[rows] *= share
-        stripe, parts = [], []
-        ROOM.give(rooms)
     tiles.close()
     return total, grad_query, turned.T.contiguous(), grad_positive

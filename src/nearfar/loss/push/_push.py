@@ -60,6 +60,7 @@ class _Push(torch.autograd.Function):
             again = partial(_logs, **ctx.rules)
             return *_dense.gradients(again, (query, key, scale), grads), None, None
         game = Game(query=query, key=key, scale=scale, **ctx.rules)
+        kept, ctx.kept = ctx.kept, None
         needs_query, needs_key, needs_scale = ctx.needs_input_grad[:3]
         with exact(query):
             factor, grads = measured(*grads)
@@ -67,7 +68,7 @@ class _Push(torch.autograd.Function):
                 game,
                 (rows, grads[0]),
                 (columns, grads[1]) if game.both else None,
-                ctx.kept,
+                kept,
                 needs_query=needs_query or needs_scale,
                 needs_key=needs_key,
             )

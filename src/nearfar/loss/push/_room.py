@@ -9,37 +9,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# No more bytes than this lie ready, and exponentiated tiles are kept for a backward pass up to it.
+# Exponentiated tiles are kept for a backward pass up to so many bytes, of a triangle half of a
+# matrix of twice as many; with its diagonal and a tile more, so many lie ready at most.
 KEEP = 512 * 2**20
+READY = KEEP * 9 // 8
 
 
 class Room:
-    """Flat tensors, of each number format of one size: of the last that was asked for."""
+    """Flat tensors that were given back, the last one first."""
 
     def __init__(self) -> None:
-        self.free: dict[torch.dtype, list[Tensor]] = {}
-        self.bytes = 0
+        self.free: list[Tensor] = []
 
     def take(self, entries: int, like: Tensor) -> Tensor:
         """Uninitialised, of ``entries``, on the device and of the kind of ``like``."""
-        free = self.free.setdefault(like.dtype, [])
-        while free:
-            room = free.pop()
-            self.bytes -= room.nbytes
-            if room.numel() == entries and like.device.type == "cpu":
-                return room
+        for number, room in enumerate(self.free):
+            if (room.numel(), room.dtype, room.device) == (entries, like.dtype, like.device):
+                return self.free.pop(number)
         # Inside inference mode, a tensor would be made that nobody outside may write to.
         with torch.inference_mode(False):
             return torch.empty(entries, dtype=like.dtype, device=like.device)
 
-    def give(self, rooms: list[Tensor]) -> None:
-        """Take these back; ``rooms`` is emptied."""
-        while rooms:
-            room = rooms.pop()
-            # PyTorch itself keeps the memory of other devices.
-            if room.device.type == "cpu" and self.bytes + room.nbytes <= KEEP:
-                self.free.setdefault(room.dtype, []).append(room)
-                self.bytes += room.nbytes
+    def give(self, *rooms: Tensor) -> None:
+        """Take these back, and let go of what has been here longest where that is too much."""
+        # PyTorch itself keeps the memory of other devices.
+        self.free[:0] = [room for room in rooms if room.device.type == "cpu"]
+        while sum(room.nbytes for room in self.free) > READY:
+            self.free.pop()
 
 
 ROOM = Room()

@@ -16,10 +16,10 @@ def forward(game: Game) -> tuple[Tensor, Tensor | None]:
     columns = rows if game.triangle else _Sums(game.keys)
     buffer, scratch = tiles.buffer(), tiles.buffer()
     for block in tiles:
-        tile = tiles.logits(block, buffer)
+        tile = tiles.logits(block, block.alone(buffer))
         rows.add(block.rows, tile, 1, scratch)
-        if game.both or game.triangle:
-            columns.add(block.beyond, tile[:, block.skip :], 0, scratch)
+        if game.both or block.mirrored:
+            columns.add(block.columns, tile, 0, scratch)
     return rows.log(), columns.log() if game.both else None
 
 

@@ -21,7 +21,7 @@ from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._room import ROOM
 from nearfar.loss.push._tiled import shift_of
-from nearfar.loss.push._tiles import LOG2E, Tiles, view
+from nearfar.loss.push._tiles import LOG2E, Tiles
 
 
 class Found(NamedTuple):
@@ -67,8 +67,8 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     spread = shift_of(game) + max(0.0, offset) * LOG2E
     room, scratch = tiles.room(), tiles.room()
     for block in tiles:
-        tile = tiles.logits(block, room).add_(offset * LOG2E)
-        force = view(scratch, block)
+        tile = tiles.logits(block, block.alone(room)).add_(offset * LOG2E)
+        force = block.alone(scratch)
         if spread < 20:
             tile.exp2_()
             torch.add(tile, 1.0, out=force)
@@ -83,7 +83,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
             force = tiles.operand(force.mul_(game.scale), block)
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
             add_turned(turned[:, block.columns], tiles.stripe.turned, force)
-    ROOM.give([room, scratch])
+    ROOM.give(room, scratch)
     tiles.close()
     grad_key = None if turned is None else turned.T.contiguous()
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))

@@ -17,12 +17,11 @@ import math
 import torch
 from torch import Tensor
 
-from nearfar.loss.push import _running
-from nearfar.loss.push._blocks import HEIGHT, KEPT_HEIGHT
+from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._room import KEEP, ROOM
-from nearfar.loss.push._tiles import LOG2E, Tiles, view
+from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
 # which what was lost to underflow does not count.
@@ -34,7 +33,7 @@ Logs = tuple[Tensor, Tensor | None]
 Side = tuple[Tensor, Tensor]
 
 
-def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Logsumexp along rows and columns, and room with the exponentiated tiles if they are kept."""
     shift = shift_of(game)
     if math.isfinite(shift):
@@ -43,15 +42,16 @@ def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tens
         column_log = None if columns is None else _log(columns, shift)
         if _lossless(game, (row_log, column_log), shift):
             return row_log, column_log, kept
-        ROOM.give(kept)
-    return *_running.forward(game), []
+        if kept is not None:
+            ROOM.give(kept)
+    return *_running.forward(game), None
 
 
 def backward(
     game: Game,
     row: Side,
     column: Side | None,
-    kept: list[Tensor],
+    kept: Tensor | None,
     *,
     needs_query: bool = True,
     needs_key: bool = True,
@@ -62,40 +62,41 @@ def backward(
         game: As in `forward`.
         row: Logsumexp of each row and the gradient that comes in for it.
         column: The same for each column; of a triangle, columns are rows.
-        kept: What `forward` kept, emptied; empty: tiles are computed again.
+        kept: What `forward` kept, used up; None: tiles are computed again.
         needs_query: Compute the queries' gradient.
         needs_key: Compute the keys' gradient.
     """
     shift = shift_of(game)
     if game.triangle:
         column = row
-    fixed = bool(kept) or _lossless(game, (row[0], None if column is None else column[0]), shift)
-    tiles = Tiles(game, shift if fixed else None, KEPT_HEIGHT if kept else HEIGHT)
+    fixed = kept is not None or _lossless(
+        game, (row[0], None if column is None else column[0]), shift
+    )
+    tiles = Tiles(game, shift if fixed else None, _height(kept is not None))
     grad_query = torch.zeros_like(game.query) if needs_query else None
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
     if needs_query if game.triangle else needs_key:
         turned = game.keys.new_zeros(game.keys.shape[::-1])
     force = (_Force if fixed else _running.Force)(game, row, column, shift)
-    scratch, room = (tiles.room(), None) if kept else (tiles.buffer(), tiles.buffer())
+    scratch, room = (tiles.buffer(), tiles.buffer()) if kept is None else (tiles.room(), kept)
     for block in tiles:
-        if room is None:
-            tile = tiles.kept(block, kept[block.number])
-        else:
-            tile = tiles.logits(block, room)
+        if kept is None:
+            tile = tiles.logits(block, block.alone(room))
             tile = tile.exp2_() if fixed else tile
+        else:
+            tile = tiles.kept(block, block.among(kept))
         # Elsewhere: memory beyond the cache is not written to once more.
-        weighted = force.of(tile, block.rows, block.columns, view(scratch, block))
+        weighted = force.of(tile, block.rows, block.columns, block.alone(scratch))
         weighted = tiles.operand(weighted, block)
         del tile  # so that the next may lie in its place
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
-        if turned is not None and block.beyond.start < block.beyond.stop:
-            add_turned(turned[:, block.beyond], tiles.stripe.turned, weighted[:, block.skip :])
-    if kept:
+        if turned is not None and (block.mirrored or not game.triangle):
+            add_turned(turned[:, block.columns], tiles.stripe.turned, weighted)
+    if kept is not None:
         # Beyond the budget nothing stays: there memory is dearer than its pages.
-        ROOM.give([*kept, scratch])
-        kept.clear()
+        ROOM.give(kept, scratch)
     tiles.close()
     if grad_query is not None and turned is not None and game.triangle:
         grad_query += turned.T
@@ -122,23 +123,29 @@ def highest(game: Game) -> float:
     return bound * LOG2E
 
 
-def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+def _height(kept: bool) -> int | None:
+    """Rows of a tile."""
+    return _blocks.KEPT_HEIGHT if kept else None
+
+
+def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
     size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    tiles = Tiles(game, shift, KEPT_HEIGHT if keep else HEIGHT)
+    tiles = Tiles(game, shift, _height(keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    rooms: list[Tensor] = []
+    room = tiles.store() if keep else tiles.buffer()
     for block in tiles:
-        if keep or not rooms:
-            rooms.append(tiles.store() if keep else tiles.buffer())
-        tile = tiles.keep(block, rooms[-1]) if keep else tiles.logits(block, rooms[-1]).exp2_()
+        if keep:
+            tile = tiles.keep(block, block.among(room))
+        else:
+            tile = tiles.logits(block, block.alone(room)).exp2_()
         rows[block.rows].add_(tile.sum(1))
-        if game.both or (game.triangle and block.beyond.start < block.beyond.stop):
-            columns[block.beyond].add_(tile[:, block.skip :].sum(0))
+        if game.both or block.mirrored:
+            columns[block.columns].add_(tile.sum(0))
         del tile
     tiles.close()
-    return rows, columns if game.both else None, rooms if keep else []
+    return rows, columns if game.both else None, room if keep else None
 
 
 def _log(sums: Tensor, shift: float) -> Tensor:

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nearfar.loss.push._blocks import HEIGHT, Block, Blocks
+from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
@@ -48,14 +48,21 @@ class Tiles:
     Args:
         game: Who plays.
         shift: Taken from every logit; None: no exponential will be taken of a logit as it is.
-        height: Rows of a tile, at most.
+        height: Rows of a tile, at most; see `Blocks`.
+        width: Columns of a tile, at most; see `Blocks`.
 
     Attributes:
         query: (N, D) as products want them.
         key: (M, D), too.
     """
 
-    def __init__(self, game: Game, shift: float | None, height: int = HEIGHT) -> None:
+    def __init__(
+        self,
+        game: Game,
+        shift: float | None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
         self.crowd, self.shift, self.like = game.crowd, shift or 0.0, game.query
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
@@ -63,7 +70,7 @@ class Tiles:
         self.rounded = game.bf16 and shift is not None
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
-        self.blocks = Blocks(game, height)
+        self.blocks = Blocks(game, height, width)
 
     def __iter__(self) -> Iterator[Block]:
         """Stripe after stripe; `logits` and `stripe` are of the one in hand."""
@@ -95,8 +102,8 @@ class Tiles:
         return ROOM.take(self.blocks.largest, self.like)
 
     def store(self) -> Tensor:
-        """Room for the largest tile as products take it, to be given back."""
-        return ROOM.take(self.blocks.largest, self.query)
+        """Room for all tiles as products take them, to be given back."""
+        return ROOM.take(self.blocks.all, self.query)
 
     @cached_property
     def wide(self) -> Tensor:
@@ -106,36 +113,35 @@ class Tiles:
     @cached_property
     def narrow(self) -> Tensor:
         """Room for what a product has made or takes, rounded."""
-        return self.store()
+        return ROOM.take(self.blocks.largest, self.query)
 
     def close(self) -> None:
         """Give back the room that was only needed underway."""
-        ROOM.give([self.__dict__.pop(name) for name in ("wide", "narrow") if name in vars(self)])
+        ROOM.give(*(self.__dict__.pop(name) for name in ("wide", "narrow") if name in vars(self)))
 
     def keep(self, block: Block, store: Tensor) -> Tensor:
         """The tile of ``block`` after exp2; in ``store`` for sure, as products take it."""
         if not self.rounded:
-            return torch.exp2(self.logits(block, store), out=view(store, block))
-        tile = self.logits(block, self.wide).exp2_()
-        view(store, block).copy_(tile)
+            return torch.exp2(self.logits(block, store), out=store)
+        tile = self.logits(block, block.alone(self.wide)).exp2_()
+        store.copy_(tile)
         return tile
 
     def kept(self, block: Block, store: Tensor) -> Tensor:
         """The tile that `keep` has left in ``store``."""
-        tile = view(store, block)
-        return view(self.wide, block).copy_(tile) if self.rounded else tile
+        return block.alone(self.wide).copy_(store) if self.rounded else store
 
     def operand(self, tile: Tensor, block: Block) -> Tensor:
         """A tile as products take it."""
-        return view(self.narrow, block).copy_(tile) if self.rounded else tile
+        return block.alone(self.narrow).copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
-        """The tile of ``block``, -inf outside the crowd; in ``room`` or in a new tensor."""
+        """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
-        out = view(self.narrow if self.rounded else room, block)
+        out = block.alone(self.narrow) if self.rounded else room
         tile = similarities(self.stripe.scaled, self.key[columns], out)
         if self.rounded:
-            tile = view(room, block).copy_(tile)
+            tile = room.copy_(tile)
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
         if crowd.bias is not None:
@@ -152,9 +158,3 @@ class Tiles:
             if len(places[block.number]):
                 tile.view(-1).index_fill_(0, places[block.number], -torch.inf)
         return tile
-
-
-def view(buffer: Tensor, block: Block) -> Tensor:
-    """The first elements of a buffer, in the shape of a tile."""
-    height, width = block.shape
-    return buffer[: height * width].view(height, width)

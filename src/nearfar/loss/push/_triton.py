@@ -40,7 +40,7 @@ Side = tuple[Tensor, Tensor]
 PRECISION = "ieee"
 
 
-def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, None]:
     """Logsumexp along rows and columns; nothing is kept."""
     rows = game.query.new_full((len(game.query),), -torch.inf)
     columns = rows if game.triangle else game.keys.new_full((len(game.keys),), -torch.inf)
@@ -48,14 +48,14 @@ def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, list[Tens
         board = _Board(game)
         for slab in board.slabs:
             board.add_sums(slab, rows, columns)
-    return rows, columns if game.both else None, []
+    return rows, columns if game.both else None, None
 
 
 def backward(
     game: Game,
     row: Side,
     column: Side | None,
-    kept: list[Tensor],
+    kept: None,
     *,
     needs_query: bool = True,
     needs_key: bool = True,
