@@ -7,16 +7,16 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
+from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import Reduction
 from nearfar.loss._numbers import LONGEST, unit
-from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
 from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Softmax
-from nearfar.loss.push import Backend, Game
+from nearfar.loss.push import Backend, Game, partners
 
 
 class NTXentLoss(Loss):
@@ -89,13 +89,14 @@ class NTXentLoss(Loss):
             key=None,
             scale=scale,
             crowd=shard.strangers(ids),
+            partners=slice(len(z0), 2 * len(z0)) if len(views) == 2 else None,
             longest=LONGEST,
             bf16=self.products == "bf16",
         )
-        crowd, _ = shard.push(game, self.backend)
+        crowd, _, own = shard.push_pull(game, self.backend)
         if game.crowd.picky:
             check.somebody(crowd)
-        positive, pull = _views(z, len(views), scale)
+        positive, pull = _views(z, len(views), scale) if own is None else (own.repeat(2), None)
         loss = contrast(crowd, positive, pull, decoupled=self.decoupled)
         named = {f"z{number}": view for number, view in enumerate(views)}
         return check.finite_loss(shard.reduce(loss, self.reduction), scale, **named)
@@ -125,11 +126,9 @@ class NTXentLoss(Loss):
         )
 
 
-def _views(z: Tensor, number: int, scale: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Logsumexp and mean of the logits of each view's partners; no mean where there is one."""
+def _views(z: Tensor, number: int, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Logsumexp and mean of the logits of each view's partners, of whom there are several."""
     by_view = z.view(number, -1, z.shape[1])
-    if number == 2:
-        return (partners(*by_view.unbind()) * scale).repeat(2), None
     others = [partners(by_view, by_view.roll(-step, 0)) for step in range(1, number)]
     logits = torch.stack(others).flatten(1) * scale
     return logits.logsumexp(0), logits.mean(0)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from nearfar.loss import _check as check
+from nearfar.loss._contrast import contrast, joined
 from nearfar.loss._negatives import Explicit, Sides, estimated
-from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
-from nearfar.loss.push import Backend, Game
+from nearfar.loss.push import Backend, Game, partners, pull
 
 
 def one_positive(
@@ -28,18 +28,23 @@ def one_positive(
     reduction: str,
 ) -> Tensor:
     """Push away from the crowd, pull towards the one positive; options as in `info_nce`."""
-    similarity = partners(game.query, game.keys)
-    positive = (similarity - margin if margin else similarity) * game.scale
-    if game.crowd.bias is not None:
-        positive = positive + game.crowd.bias.diagonal(shard.first)
+    game = replace(game, partners=slice(0, len(game.query)))
+    offset = _offset(game, shard, margin)
     if similarity_margin is not None:
-        ceiling = similarity.detach() + similarity_margin
+        ceiling = partners(game.query, game.keys).detach() + similarity_margin
         game = replace(game, crowd=replace(game.crowd, ceiling=ceiling))
-
-    if in_batch and explicit is None and not (hardness or tau_plus) and reduction != "none":
-        total = shard.contrast_sum(game, positive, backend, decoupled=decoupled)
-        if total is not None:
-            return shard.ranks.total(total, shard.rows, mean=reduction == "mean")
+    sides: Sides | None = None
+    if in_batch and explicit is None and not (_two(game) or hardness or tau_plus):
+        if reduction != "none":
+            total = shard.contrast_sum(game, offset, backend, decoupled=decoupled)
+            if total is not None:
+                return shard.ranks.total(total, shard.rows, mean=reduction == "mean")
+        rows, columns, own = shard.push_pull(game, backend)
+        sides = rows, columns
+    else:
+        own = pull(game)
+    assert own is not None
+    positive = own if offset is None else own + offset
 
     def crowd(factor: float | None) -> Sides:
         """Logsumexp of the negatives, of logits times a factor; None: how many there are."""
@@ -52,7 +57,7 @@ def one_positive(
 
     if hardness or tau_plus:
         sides = estimated(crowd, positive, game.scale, hardness=hardness, tau_plus=tau_plus)
-    else:
+    elif sides is None:
         sides = crowd(1.0)
     crowds = [side for side in sides if side is not None]
     if similarity_margin is None and game.crowd.picky:
@@ -68,9 +73,22 @@ def one_positive(
     return shard.reduce(loss, reduction)
 
 
+def _offset(game: Game, shard: Shard, margin: float) -> Tensor | None:
+    """What is added to the positives' logits."""
+    offset = game.scale.expand(len(game.query)) * -margin if margin else None
+    if game.crowd.bias is None:
+        return offset
+    own = game.crowd.bias.diagonal(shard.first)
+    return own if offset is None else own + offset
+
+
 def _in_batch(game: Game, shard: Shard, backend: Backend) -> Sides:
-    if game.both and game.crowd.ceiling is not None:
-        # Each side has ceilings of its own: two games.
+    if _two(game):
         there, back = replace(game, both=False), game.turned()
         return shard.push(there, backend)[0], shard.push(back, backend)[0]
     return shard.push(game, backend)
+
+
+def _two(game: Game) -> bool:
+    """Each side has ceilings of its own: two games."""
+    return game.both and game.crowd.ceiling is not None

@@ -7,10 +7,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nearfar.loss._pull import joined
+from nearfar.loss._contrast import joined
 from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
-from nearfar.loss.push import Backend, Crowd, Game, Pairs, contrast_sum, push, sigmoid_push
+from nearfar.loss.push import (
+    Backend,
+    Crowd,
+    Game,
+    Pairs,
+    contrast_sum,
+    pull,
+    push_pull,
+    sigmoid_push,
+)
 
 
 class Shard:
@@ -52,31 +61,35 @@ class Shard:
             game: Our queries and our keys; the columns of its crowd are all ranks' keys.
             backend: Who computes.
         """
-        if self.ranks.alone:
-            return push(game, backend)
+        rows, columns, _ = self.push_pull(replace(game, partners=None), backend)
+        return rows, columns
+
+    def push_pull(
+        self, game: Game, backend: Backend
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """As `push`; and the logits of the game's partners, who are among our own keys."""
         if self.ranks.ring:
             rows, columns = ring_push(game, self.ranks, self.counts, backend)
+            own = pull(game)
         else:
-            rows, columns = push(replace(game, key=self.gather(game.keys)), backend)
-        if columns is None:
-            return rows, None
-        return rows, joined(*self.ranks.scatter(columns, self.counts))
+            rows, columns, own = push_pull(self._against_all(game), backend)
+        if columns is None or self.ranks.alone:
+            return rows, columns, own
+        return rows, joined(*self.ranks.scatter(columns, self.counts)), own
 
     def contrast_sum(
-        self, game: Game, positive: Tensor, backend: Backend, *, decoupled: bool
+        self, game: Game, offset: Tensor | None, backend: Backend, *, decoupled: bool
     ) -> Tensor | None:
         """The sum of our rows' losses, one way, if it is to be had without keeping tiles."""
         if self.ranks.ring:
             return None
-        key = game.keys if self.ranks.alone else self.gather(game.keys)
-        return contrast_sum(replace(game, key=key), positive, backend, decoupled=decoupled)
+        return contrast_sum(self._against_all(game), offset, backend, decoupled=decoupled)
 
     def sigmoid_push(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
         """The sum over our queries and everybody's keys of log(1 + exp(s_ij + bias))."""
         if self.ranks.ring:
             return ring_sigmoid_push(game, bias, self.ranks, self.counts)
-        key = game.keys if self.ranks.alone else self.gather(game.keys)
-        return sigmoid_push(replace(game, key=key), bias, backend)
+        return sigmoid_push(self._against_all(game), bias, backend)
 
     def reduce(self, loss: Tensor, reduction: str) -> Tensor:
         """none: our rows; sum or mean: over all ranks' rows."""
@@ -85,3 +98,12 @@ class Shard:
         if self.ranks.alone:
             return loss.mean() if reduction == "mean" else loss.sum()
         return self.ranks.total(loss.sum(), len(loss), mean=reduction == "mean")
+
+    def _against_all(self, game: Game) -> Game:
+        """Our queries and all ranks' keys."""
+        if self.ranks.alone:
+            return game
+        own = game.partners
+        if own is not None:
+            own = slice(own.start + self.first, own.stop + self.first)
+        return replace(game, key=self.gather(game.keys), partners=own)

@@ -10,13 +10,12 @@ from nearfar.loss import _check as check
 from nearfar.loss._clip import checked_scale
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._numbers import working
-from nearfar.loss._pull import partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import scale_of
 from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Sigmoid
-from nearfar.loss.push import Backend, Game
+from nearfar.loss.push import Backend, Game, partners
 
 
 class SigLipLoss(Loss):

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
+from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._numbers import LONGEST, unit
-from nearfar.loss._pull import contrast, partners
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
 from nearfar.loss._whole import short, whole
 from nearfar.loss._whole_rules import Labels
-from nearfar.loss.push import Backend, Crowd, Game, Pairs, push
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, partners, push
 
 # Rows up to which `Labels`, which stores three matrices, is the faster way.
 _FEW = 512

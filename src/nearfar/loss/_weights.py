@@ -10,11 +10,11 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
+from nearfar.loss._contrast import contrast, joined
 from nearfar.loss._negatives import Explicit
 from nearfar.loss._numbers import exact
-from nearfar.loss._pull import contrast, joined, partners
 from nearfar.loss._shard import Shard
-from nearfar.loss.push import Backend, Crowd, Game, Pairs, gradients
+from nearfar.loss.push import Backend, Crowd, Game, Pairs, gradients, partners
 
 # The mean over positives outside the logarithm, or inside it.
 Form = Literal["out", "in"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import traced
-from nearfar.loss._pull import contrast, partners
-from nearfar.loss.push import Crowd, Game, Pairs, gradients, push
+from nearfar.loss._contrast import contrast
+from nearfar.loss.push import Crowd, Game, Pairs, gradients, partners, push
 
 # Logits of a game: below it, a push of its own would be made of overhead.
 LARGE = 128 * 128

@@ -9,8 +9,9 @@ from nearfar.loss.push._crowd import Crowd, Pairs
 from nearfar.loss.push._dense import gradients, lse
 from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._partners import partners, pull
 from nearfar.loss.push._product import product, similarities
-from nearfar.loss.push._push import engine, push
+from nearfar.loss.push._push import engine, push, push_pull
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
 __all__ = [
@@ -25,8 +26,11 @@ __all__ = [
     "engine",
     "gradients",
     "lse",
+    "partners",
     "product",
+    "pull",
     "push",
+    "push_pull",
     "sigmoid_pass",
     "sigmoid_push",
     "similarities",

@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 1024, 1024
 # Rows of a tile that is kept: it leaves the cache anyway, and products of higher ones are faster.
 KEPT_HEIGHT = 2048
 # On the diagonal of a triangle lie so many squares that are computed whole, no smaller than this.
-SQUARES, LOWEST = 16, 128
+SQUARES, LOWEST = 8, 128
 
 
 @dataclass

@@ -18,6 +18,7 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -32,13 +33,13 @@ class _UnderflowError(ArithmeticError):
 
 
 def contrast_sum(
-    game: Game, positive: Tensor, backend: Backend, *, decoupled: bool
+    game: Game, offset: Tensor | None, backend: Backend, *, decoupled: bool
 ) -> Tensor | None:
     """sum_i log(1 + exp(crowd_i - positive_i)), 0-dim; decoupled, sum_i crowd_i - positive_i.
 
     Args:
-        game: One way. ``crowd_i`` is what `push` would give for it.
-        positive: (N,) logits of the positives.
+        game: One way, with a partner for each query: what `push_pull` would give for it.
+        offset: (N,) added to the positives' logits.
         backend: Who computes.
         decoupled: The positives leave the logarithm.
 
@@ -48,7 +49,7 @@ def contrast_sum(
     if game.both or choose(game, backend) != "tiled":
         return None
     try:
-        total: Tensor = _Early.apply(game.query, game.key, game.scale, positive, game, decoupled)  # type: ignore[no-untyped-call]
+        total: Tensor = _Early.apply(game.query, game.key, game.scale, offset, game, decoupled)  # type: ignore[no-untyped-call]
     except _UnderflowError:
         return None
     return total
@@ -61,56 +62,77 @@ class _Early(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         scale: Tensor,
-        positive: Tensor,
+        offset: Tensor | None,
         game: Game,
         decoupled: bool,
     ) -> Any:
         with exact(query):
-            total, *ctx.found = _stripes(game, positive, decoupled, ctx.needs_input_grad)
+            total, *ctx.found = _stripes(game, offset, decoupled, ctx.needs_input_grad)
         ctx.rules, ctx.decoupled = game.rules(), decoupled
-        ctx.save_for_backward(query, key, scale, positive)
+        ctx.save_for_backward(query, key, scale, offset)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, positive = ctx.saved_tensors
+        query, key, scale, offset = ctx.saved_tensors
         if torch.is_grad_enabled() or many(grad):
             again = partial(_stored, decoupled=ctx.decoupled, **ctx.rules)
-            inputs = (query, key, scale, positive)
+            inputs = (query, key, scale, offset)
             return *_dense.gradients(again, inputs, [grad]), None, None
         # What was found is used up, in place, by one backward pass; another finds it again.
         found, ctx.found = ctx.found, None
         with exact(query):
             if found is None:
                 game = Game(query=query, key=key, scale=scale, **ctx.rules)
-                _, *found = _stripes(game, positive, ctx.decoupled, ctx.needs_input_grad)
+                _, *found = _stripes(game, offset, ctx.decoupled, ctx.needs_input_grad)
             grad_query, grad_key, grad_positive = (x.mul_(grad) for x in found)
             grad_scale = None
             if ctx.needs_input_grad[2]:
                 grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
-        return grad_query, grad_key, grad_scale, grad_positive, None, None
+        return (
+            grad_query,
+            grad_key,
+            grad_scale,
+            None if offset is None else grad_positive,
+            None,
+            None,
+        )
 
 
 def _stored(
-    query: Tensor, key: Tensor, scale: Tensor, positive: Tensor, *, decoupled: bool, **rules: Any
+    query: Tensor,
+    key: Tensor,
+    scale: Tensor,
+    offset: Tensor | None,
+    *,
+    decoupled: bool,
+    **rules: Any,
 ) -> list[Tensor]:
-    crowd, _ = _dense.push(Game(query=query, key=key, scale=scale, **rules))
-    gap = crowd - positive
+    game = Game(query=query, key=key, scale=scale, **rules)
+    crowd, _ = _dense.push(game)
+    gap = crowd - _positive(game, offset)
     return [(gap if decoupled else softplus(gap, threshold=40)).sum()]
 
 
+def _positive(game: Game, offset: Tensor | None) -> Tensor:
+    own = pull(game)
+    assert own is not None
+    return own if offset is None else own + offset
+
+
 def _stripes(
-    game: Game, positive: Tensor, decoupled: bool, needs: tuple[bool, ...]
+    game: Game, offset: Tensor | None, decoupled: bool, needs: tuple[bool, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The sum, and its gradients by query, key and positive.
+    """The sum, and its gradients by query, key and the positives' logits.
 
     Args:
         game: Who plays.
-        positive: (N,) logits of the positives.
+        offset: (N,) added to the positives' logits.
         decoupled: The positives leave the logarithm.
         needs: Which of query, key and scale want gradients.
     """
     needs_query, needs_key = needs[0] or needs[2], needs[1]
+    positive = _positive(game, offset)
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
@@ -142,4 +164,6 @@ def _stripes(
         if narrow:
             grad_query[rows] *= share
     tiles.close()
-    return total, grad_query, turned.T.contiguous(), grad_positive
+    grad_key = turned.T.contiguous()
+    add_pull(game, grad_positive, grad_query, grad_key)
+    return total, grad_query, grad_key, grad_positive

@@ -21,6 +21,8 @@ class Game:
         scale: 0-dim, 1 / temperature.
         crowd: Who stands in the denominators.
         both: Also for each key, over the queries.
+        partners: These keys are the partners of the first queries, in the same order, and their
+            logits are told beside the push; None: nobody's are.
         longest: No row of either side is longer than this; None: not known.
         bf16: Multiply matrices in bfloat16.
     """
@@ -30,6 +32,7 @@ class Game:
     scale: Tensor
     crowd: Crowd
     both: bool = False
+    partners: slice | None = None
     longest: float | None = None
     bf16: bool = False
 
@@ -38,6 +41,7 @@ class Game:
         return {
             "crowd": self.crowd,
             "both": self.both,
+            "partners": self.partners,
             "longest": self.longest,
             "bf16": self.bf16,
         }

@@ -14,6 +14,7 @@ from nearfar.loss._numbers import exact, measured
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._partners import add_pull, pull
 
 
 def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
@@ -22,14 +23,20 @@ def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
     Returns:
         (N,) and (M,) or None; -inf where the crowd is empty.
     """
+    rows, columns, _ = push_pull(replace(game, partners=None), backend)
+    return rows, columns
+
+
+def push_pull(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As `push`; and the logits of the game's partners, (P,) or None."""
     if game.triangle and game.both:
-        rows, _ = push(replace(game, both=False), backend)
-        return rows, rows
+        rows, _, own = push_pull(replace(game, both=False), backend)
+        return rows, rows, own
     name = choose(game, backend)
     if name == "dense":
-        return _dense.push(game)
-    logs = _Push.apply(game.query, game.key, game.scale, game, engine(name))  # type: ignore[no-untyped-call]
-    return logs if game.both else (logs, None)
+        return *_dense.push(game), pull(game)
+    rows, columns, own = _Push.apply(game.query, game.key, game.scale, game, engine(name))  # type: ignore[no-untyped-call]
+    return rows, columns, own
 
 
 def engine(name: Backend) -> Any:
@@ -51,23 +58,25 @@ class _Push(torch.autograd.Function):
         # Tiles serve one backward pass; another computes them again.
         ctx.engine, ctx.rules, ctx.kept = engine, game.rules(), kept
         ctx.save_for_backward(query, key, scale, rows, columns)
-        return (rows, columns) if game.both else rows
+        return rows, columns, pull(game)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
         query, key, scale, rows, columns = ctx.saved_tensors
-        if torch.is_grad_enabled() or many(grads[0]):
+        sides = [grad for grad in grads[:2] if grad is not None]
+        if torch.is_grad_enabled() or many(sides[0]):
             again = partial(_logs, **ctx.rules)
-            return *_dense.gradients(again, (query, key, scale), grads), None, None
+            given = [grad for grad in grads if grad is not None]
+            return *_dense.gradients(again, (query, key, scale), given), None, None
         game = Game(query=query, key=key, scale=scale, **ctx.rules)
         kept, ctx.kept = ctx.kept, None
         needs_query, needs_key, needs_scale = ctx.needs_input_grad[:3]
         with exact(query):
-            factor, grads = measured(*grads)
+            factor, (from_rows, *from_columns) = measured(*sides)
             grad_query, grad_key = ctx.engine.backward(
                 game,
-                (rows, grads[0]),
-                (columns, grads[1]) if game.both else None,
+                (rows, from_rows),
+                (columns, from_columns[0]) if from_columns else None,
                 kept,
                 needs_query=needs_query or needs_scale,
                 needs_key=needs_key,
@@ -75,6 +84,8 @@ class _Push(torch.autograd.Function):
             for found in (grad_query, grad_key):
                 if found is not None:
                     found *= factor
+            if grads[2] is not None:
+                add_pull(game, grads[2], grad_query, grad_key)
             grad_scale = None
             if needs_scale:
                 grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
@@ -85,4 +96,4 @@ class _Push(torch.autograd.Function):
 
 def _logs(query: Tensor, key: Tensor | None, scale: Tensor, **rules: Any) -> list[Tensor]:
     game = Game(query=query, key=key, scale=scale, **rules)
-    return [log for log in _dense.push(game) if log is not None]
+    return [found for found in (*_dense.push(game), pull(game)) if found is not None]

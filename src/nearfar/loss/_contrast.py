@@ -1,21 +1,12 @@
-"""The pull: similarities of the few pairs that belong together, never of all."""
+"""Push and pull make a loss."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.linalg import vecdot
 from torch.nn import functional
 
-from nearfar.loss._numbers import exact
 from nearfar.loss.push import lse
-
-
-def partners(query: Tensor, key: Tensor) -> Tensor:
-    """q_i . k_i, (N,)."""
-    with exact(query):
-        similarity: Tensor = vecdot(query, key)
-    return similarity
 
 
 def contrast(
