@@ -129,7 +129,8 @@ def info_nce(
     )
     if plain and short(query, positive_key, ids, group, backend, products):
         rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
-        small = _small(rule, query, positive_key, temperature, reduction, normalize)
+        scale = inverse(temperature)
+        small = one_node(rule, query, positive_key, scale, reduction, normalize=normalize)
         if small is not None:
             return small
     check.matrix("query", query)
@@ -209,14 +210,17 @@ def info_nce(
     return check.finite_loss(loss, scale, query=query, positive_key=positive_key)
 
 
-def _small(
+def one_node(
     rule: Softmax,
     query: Tensor,
     key: Tensor,
-    temperature: float | Tensor | Temperature,
+    scale: float | Tensor,
     reduction: Reduction,
+    *,
     normalize: bool,
 ) -> Tensor | None:
+    """The loss of a small batch, if `whole` has it."""
+
     def again(query: Tensor, key: Tensor, scale: float | Tensor, bias: None) -> Tensor:
         return info_nce(
             query,
@@ -231,5 +235,4 @@ def _small(
             backend="dense",
         )
 
-    scale = inverse(temperature)
     return whole(rule, query, key, scale, again, normalize=normalize, reduction=reduction)

@@ -27,9 +27,12 @@ def check_group(group: Group) -> None:
         )
 
 
+_AVAILABLE = dist.is_available()
+
+
 def initialised() -> bool:
     """There may be other ranks."""
-    return dist.is_available() and dist.is_initialized()
+    return _AVAILABLE and dist.is_initialized()
 
 
 class Ranks:

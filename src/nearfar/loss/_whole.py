@@ -76,16 +76,17 @@ def short(
 
     What is said of bad input is said on the long way.
     """
+    shape = query.shape
     return (
-        backend == "auto"
-        and query.is_cpu
-        and key.is_cpu
-        and len(shape := query.shape) == 2
-        and shape == key.shape
+        shape == key.shape
+        and len(shape) == 2
         and shape[0] > 1
         and shape[1] > 0
-        and query.dtype == key.dtype
+        and query.dtype is key.dtype
         and query.is_floating_point()
+        and query.is_cpu
+        and key.is_cpu
+        and backend == "auto"
         and (products == "exact" or shape[0] <= EXACT_TO)
         and (ids is None or (ids.is_cpu and one_each(ids, query)))
         and (group is None or not initialised())
@@ -204,4 +205,5 @@ def _unit(x: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
 
 def _given(grad: Tensor, x: Tensor, length: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The gradient of rows as they were given."""
-    return (grad if length is None else across(grad, x, length)).to(dtype)
+    found = grad if length is None else across(grad, x, length)
+    return found if found.dtype == dtype else found.to(dtype)

@@ -35,11 +35,11 @@ class Softmax:
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         half = tile.shape[0] // 2
         if self.views:
-            own = tile.diagonal(half).repeat(2).mul_(_LN2)
+            own = tile.diagonal(half).repeat(2)
             tile.diagonal(half).fill_(-torch.inf)
             tile.diagonal(-half).fill_(-torch.inf)
         else:
-            own = tile.diagonal() * _LN2
+            own = tile.diagonal().clone()
         tile.fill_diagonal_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
@@ -47,7 +47,7 @@ class Softmax:
         # One row for each side that asks: small operations cost by their number.
         sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)
         logs = sums.log()
-        gap = logs - own
+        gap = torch.sub(logs, own, alpha=_LN2)
         if bound > -_LOWEST or self.ids is not None or tile.shape[0] <= 1 + self.views:
             # A force that is not decoupled is a multiple of e^gap.
             _check_range(logs if self.decoupled else torch.minimum(logs, gap))

@@ -19,6 +19,8 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
+# What `product` adds nothing of.
+_NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
 def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
@@ -28,12 +30,12 @@ def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tenso
 
 
 def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
-    """``factor * a @ b``."""
-    linear = _linear(a, b if b.is_contiguous() else b.T)
-    if linear is not None:
-        return linear(a, b.T).mul_(factor)
-    out = a.new_empty(a.shape[0], b.shape[1])
-    return torch.addmm(out, a, b, beta=0, alpha=factor, out=out)
+    """``factor * a @ b``, on a CPU."""
+    if a.numel() * b.numel() >= _ENTRIES:
+        linear = _linear(a, b if b.is_contiguous() else b.T)
+        if linear is not None:
+            return linear(a, b.T).mul_(factor)
+    return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor)
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
