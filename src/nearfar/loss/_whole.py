@@ -32,10 +32,12 @@ class Rule(Protocol):
     Attributes:
         views: The rows are each other's candidates.
         base: What logits are multiplied by before `loss` sees them.
+        least: Forces would get lost in a loss below this.
     """
 
     views: bool
     base: float
+    least: float
 
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         """Losses, what their sum is divided by for the mean, and what `force` needs.
@@ -152,18 +154,19 @@ class _Whole(torch.autograd.Function):
             loss, count, kept = rule.loss(tile, number if normalize else math.inf)
         if reduction == "none":
             loss = loss.mean(0) if loss.ndim == 2 else loss
-            total = loss.sum()
+            lowest, highest = (end.item() for end in loss.aminmax())
         else:
             count = count if reduction == "mean" else max(1, count // len(q))
-            total = loss.mean() if count == loss.numel() else loss.sum() / count
-        if not math.isfinite(total.item()):
+            loss = loss.mean() if count == loss.numel() else loss.sum() / count
+            lowest = highest = loss.item()
+        if not rule.least <= lowest <= highest < math.inf:
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
         learned = scale if isinstance(scale, Tensor) else None
         ctx.save_for_backward(
             query, key, learned, bias, x, q, q_length, y, k, k_length, tile, *kept
         )
-        return loss if reduction == "none" else total
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:

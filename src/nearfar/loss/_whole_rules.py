@@ -13,6 +13,8 @@ from nearfar.loss._whole import OutOfRangeError
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
 # Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
 _LOWEST = -59.0
+# A row's force is a multiple of its loss where that is small.
+_LEAST = math.exp(-40)
 
 
 class Softmax:
@@ -31,6 +33,7 @@ class Softmax:
         self, *, both: bool = False, views: bool = False, decoupled: bool, ids: Tensor | None
     ) -> None:
         self.both, self.views, self.decoupled, self.ids = both, views, decoupled, ids
+        self.least = -math.inf if decoupled else _LEAST
 
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         half = tile.shape[0] // 2
@@ -40,7 +43,7 @@ class Softmax:
             tile.diagonal(-half).fill_(-torch.inf)
         else:
             own = tile.diagonal().clone()
-        tile.fill_diagonal_(-torch.inf)
+        tile.diagonal().fill_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
         tile.exp2_()
@@ -49,8 +52,7 @@ class Softmax:
         logs = sums.log()
         gap = torch.sub(logs, own, alpha=_LN2)
         if bound > -_LOWEST or self.ids is not None or tile.shape[0] <= 1 + self.views:
-            # A force that is not decoupled is a multiple of e^gap.
-            _check_range(logs if self.decoupled else torch.minimum(logs, gap))
+            _check_range(logs)
         loss = gap if self.decoupled else softplus(gap, threshold=40)
         return loss, gap.numel(), [sums, gap]
 
@@ -83,7 +85,7 @@ class Labels:
         labels: (N,) integers.
     """
 
-    views, base = True, _LOG2E
+    views, base, least = True, _LOG2E, -math.inf
 
     def __init__(self, labels: Tensor) -> None:
         self.positive = (labels[:, None] == labels).fill_diagonal_(False)
@@ -118,7 +120,7 @@ class Sigmoid:
         ids: (N,) integers; other rows of the same id are left out.
     """
 
-    views, base = False, 1.0
+    views, base, least = False, 1.0, -math.inf
 
     def __init__(self, bias: float, ids: Tensor | None) -> None:
         self.bias, self.ids = bias, ids
