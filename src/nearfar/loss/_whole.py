@@ -123,7 +123,10 @@ def whole(
     if rows * others > MOST:
         return None
     try:
-        loss: Tensor = _Whole.apply(query, key, scale, bias, rule, again, normalize, reduction)  # type: ignore[no-untyped-call]
+        # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.
+        loss: Tensor = super(torch.autograd.Function, _Whole).apply(  # type: ignore[misc]
+            query, key, scale, bias, rule, again, normalize, reduction
+        )
     except OutOfRangeError:
         return None
     LOG.debug("dense, in one node, for %s x %s", rows, others)
