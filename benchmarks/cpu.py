@@ -32,7 +32,7 @@ from machine import describe, memory
 from torch import Tensor
 from torch.nn import functional
 
-from nearfar.loss._whole import EXACT_TO
+from nearfar.loss._engine import EXACT_TO
 from nearfar.loss.push import similarities
 
 TAU = 0.07

@@ -13,7 +13,6 @@ from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import info_nce, one_node
 from nearfar.loss._numbers import working
 from nearfar.loss._ranks import Group
-from nearfar.loss._whole import short
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend
 
@@ -64,7 +63,7 @@ class ClipLoss(Loss):
             NearfarError: As `info_nce`; a ``logit_scale`` that is no positive, finite number.
         """
         scale = checked_scale(logit_scale)
-        if short(image_features, text_features, ids, **self.engine):
+        if self.short(image_features, text_features, ids):
             rule = Softmax(both=True, decoupled=self.decoupled, ids=ids)
             small = one_node(rule, image_features, text_features, scale, "mean", normalize=False)
             if small is not None:

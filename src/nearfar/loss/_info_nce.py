@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearfar.loss import _check as check
 from nearfar.loss._conflicts import compatible
-from nearfar.loss._engine import Products, check_engine
+from nearfar.loss._engine import Products, check_engine, short
 from nearfar.loss._negatives import Explicit
 from nearfar.loss._numbers import LONGEST, unit, working
 from nearfar.loss._one_positive import one_positive
@@ -18,11 +18,12 @@ from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, inverse, scale_of
 from nearfar.loss._weights import Form, weighted
-from nearfar.loss._whole import short, whole
+from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Crowd, Game
 
 Reduction = Literal["none", "sum", "mean"]
+REDUCTIONS = ("none", "sum", "mean")
 NegativeMode = Literal["unpaired", "paired"]
 
 
@@ -115,10 +116,6 @@ def info_nce(
         >>> round(info_nce(torch.eye(2), torch.eye(2), temperature=1.0).item(), 4)
         0.3133
     """
-    check.one_of("reduction", reduction, ("none", "sum", "mean"))
-    check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
-    check.one_of("form", form, ("out", "in"))
-    check_engine(group, backend, products)
     if in_batch is None:
         in_batch = negative_keys is None
     plain = (
@@ -126,6 +123,8 @@ def info_nce(
         and negative_keys is negative_ids is weight is mask is bias is None
         and similarity_margin is None
         and not (margin or hardness or tau_plus)
+        and (negative_mode, form) == ("unpaired", "out")
+        and reduction in REDUCTIONS
     )
     if plain and short(query, positive_key, ids, group, backend, products):
         rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
@@ -133,6 +132,10 @@ def info_nce(
         small = one_node(rule, query, positive_key, scale, reduction, normalize=normalize)
         if small is not None:
             return small
+    check.one_of("reduction", reduction, REDUCTIONS)
+    check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
+    check.one_of("form", form, ("out", "in"))
+    check_engine(group, backend, products)
     check.matrix("query", query)
     check.matrix("positive_key", positive_key, query, "query")
     if ids is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nearfar.loss import _check as check
 from nearfar.loss._engine import Loss, Products, described
-from nearfar.loss._info_nce import NegativeMode, Reduction, info_nce
+from nearfar.loss._info_nce import REDUCTIONS, NegativeMode, Reduction, info_nce
 from nearfar.loss._ranks import Group
 from nearfar.loss._temperature import Temperature, as_temperature
 from nearfar.loss._weights import Form
@@ -49,7 +49,7 @@ class InfoNCE(Loss):
         products: Products = "exact",
     ) -> None:
         super().__init__(group=group, backend=backend, products=products)
-        check.one_of("reduction", reduction, ("none", "sum", "mean"))
+        check.one_of("reduction", reduction, REDUCTIONS)
         check.one_of("negative_mode", negative_mode, ("unpaired", "paired"))
         check.one_of("form", form, ("out", "in"))
         self.temperature = as_temperature(temperature)

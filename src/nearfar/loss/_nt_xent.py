@@ -9,12 +9,12 @@ from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
-from nearfar.loss._info_nce import Reduction
+from nearfar.loss._info_nce import REDUCTIONS, Reduction
 from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import short, whole
+from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game, partners
 
@@ -48,7 +48,7 @@ class NTXentLoss(Loss):
         products: Products = "exact",
     ) -> None:
         super().__init__(group=group, backend=backend, products=products)
-        check.one_of("reduction", reduction, ("none", "sum", "mean"))
+        check.one_of("reduction", reduction, REDUCTIONS)
         self.temperature = as_temperature(temperature)
         self.decoupled = decoupled
         self.reduction: Reduction = reduction
@@ -69,7 +69,7 @@ class NTXentLoss(Loss):
                 without any negative.
         """
         views = (z0, z1, *more_views)
-        if len(views) == 2 and short(z0, z1, ids, **self.engine):
+        if len(views) == 2 and self.short(z0, z1, ids):
             small = self._small(torch.cat(views), ids)
             if small is not None:
                 return small

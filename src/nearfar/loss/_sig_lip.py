@@ -13,7 +13,7 @@ from nearfar.loss._numbers import working
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import scale_of
-from nearfar.loss._whole import short, whole
+from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Sigmoid
 from nearfar.loss.push import Backend, Game, partners
 
@@ -68,7 +68,7 @@ class SigLipLoss(Loss):
         scale = checked_scale(logit_scale)
         if isinstance(logit_bias, Tensor):
             check.single("logit_bias", logit_bias)
-        if short(image_features, text_features, ids, **self.engine):
+        if self.short(image_features, text_features, ids):
             small = self._small(image_features, text_features, scale, logit_bias, ids)
             if small is not None:
                 return small

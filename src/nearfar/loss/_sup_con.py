@@ -16,7 +16,7 @@ from nearfar.loss._numbers import LONGEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import short, whole
+from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, partners, push
 
@@ -64,7 +64,7 @@ class SupConLoss(Loss):
             NearfarError: Shapes that do not fit, a row that is not finite, or no two rows that
                 share a label, or all do.
         """
-        if self.form == "out" and short(embeddings, embeddings, labels, **self.engine):
+        if self.form == "out" and self.short(embeddings, embeddings, labels):
             small = self._small(embeddings, labels)
             if small is not None:
                 return small

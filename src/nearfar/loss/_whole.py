@@ -14,16 +14,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nearfar.loss._check import many, one_each, traced
-from nearfar.loss._engine import Products
+from nearfar.loss._check import many
 from nearfar.loss._numbers import across, exact, measured, scaled, working
-from nearfar.loss._ranks import Group, initialised
-from nearfar.loss.push import LOG, Backend, gradients, product
+from nearfar.loss.push import LOG, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 2048 * 2048
-# Rows up to which nothing is won by products in bfloat16.
-EXACT_TO = 1024
 
 
 class Rule(Protocol):
@@ -66,36 +62,6 @@ class OutOfRangeError(Exception):
     """The long way round is needed."""
 
 
-def short(
-    query: Tensor,
-    key: Tensor,
-    ids: Tensor | None,
-    group: Group,
-    backend: Backend,
-    products: Products,
-) -> bool:
-    """The short way may be tried: one rank, on a CPU, and nobody asks for more or looks on.
-
-    What is said of bad input is said on the long way.
-    """
-    shape = query.shape
-    return (
-        shape == key.shape
-        and len(shape) == 2
-        and shape[0] > 1
-        and shape[1] > 0
-        and query.dtype is key.dtype
-        and query.is_floating_point()
-        and query.is_cpu
-        and key.is_cpu
-        and backend == "auto"
-        and (products == "exact" or shape[0] <= EXACT_TO)
-        and (ids is None or (ids.is_cpu and one_each(ids, query)))
-        and (group is None or not initialised())
-        and not traced()
-    )
-
-
 def whole(
     rule: Rule,
     query: Tensor,
@@ -124,7 +90,7 @@ def whole(
         return None
     try:
         # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.
-        loss: Tensor = super(torch.autograd.Function, _Whole).apply(  # type: ignore[misc]
+        loss: Tensor = super(torch.autograd.Function, _Whole).apply(  # type: ignore[no-untyped-call]
             query, key, scale, bias, rule, again, normalize, reduction
         )
     except OutOfRangeError:

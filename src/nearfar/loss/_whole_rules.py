@@ -36,14 +36,15 @@ class Softmax:
         self.least = -math.inf if decoupled else _LEAST
 
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        half = tile.shape[0] // 2
+        itself = tile.diagonal()
         if self.views:
+            half = tile.shape[0] // 2
             own = tile.diagonal(half).repeat(2)
             tile.diagonal(half).fill_(-torch.inf)
             tile.diagonal(-half).fill_(-torch.inf)
         else:
-            own = tile.diagonal().clone()
-        tile.diagonal().fill_(-torch.inf)
+            own = itself.clone()
+        itself.fill_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
         tile.exp2_()
