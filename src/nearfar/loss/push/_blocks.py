@@ -20,7 +20,7 @@ SQUARES, LOWEST = 8, 128
 
 
 @dataclass
-class Stripe:
+class Panel:
     """Some rows of the matrix, from one column to another, to be cut into tiles side by side.
 
     Attributes:
@@ -34,9 +34,9 @@ class Stripe:
     mirrored: bool = False
 
     def entries(self, width: int | None = None) -> int:
-        """Of all of it, or of tiles of at most so many columns."""
+        """Of all of it; or of its largest tile, of at most so many columns."""
         columns = self.right - self.left
-        return (self.bottom - self.top) * min(columns, columns if width is None else width)
+        return (self.bottom - self.top) * (columns if width is None else min(columns, width))
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Block:
 
 
 class Blocks:
-    """Tiles, stripe after stripe; of a triangle, those on and above the diagonal.
+    """Tiles, panel after panel; of a triangle, those on and above the diagonal.
 
     Args:
         game: Who plays.
@@ -80,26 +80,27 @@ class Blocks:
     def __init__(self, game: Game, height: int | None = None, width: int | None = None) -> None:
         rows, columns = len(game.query), len(game.keys)
         height, width = height or HEIGHT, width or WIDTH
+        # So many rows and columns, counted from the first, lie in one panel at most.
+        cell = height, max(1, columns)
         if game.triangle:
             side = min(height, HEIGHT, max(LOWEST, rows // SQUARES))
             cell = side, side
-            stripes = _triangle(0, -(-rows // side), side, height)
+            panels = _triangle(0, -(-rows // side), side, height)
         else:
-            cell = height, max(1, columns)
-            stripes = _rectangle(Stripe(0, rows, 0, columns), height)
+            panels = _rectangle(Panel(0, rows, 0, columns), height)
         inside = [
             replace(one, bottom=min(one.bottom, rows), right=min(one.right, columns))
-            for one in stripes
+            for one in panels
             if one.top < rows
         ]
-        self.stripes = _needed(inside, game)
+        self.panels = _needed(inside, game)
         self.matrix, self.cell, self.width = (rows, columns), cell, width
-        self.all = sum(one.entries() for one in self.stripes)
-        self.largest = max((one.entries(width) for one in self.stripes), default=0)
+        self.all = sum(one.entries() for one in self.panels)
+        self.largest = max((one.entries(width) for one in self.panels), default=0)
 
     def __iter__(self) -> Iterator[Block]:
         number = before = 0
-        for one in self.stripes:
+        for one in self.panels:
             for left in range(one.left, one.right, self.width):
                 right = min(left + self.width, one.right)
                 yield Block(
@@ -114,63 +115,65 @@ class Blocks:
         rows, columns = self.matrix
         if self.largest == rows * columns:
             return (row * columns + column,)
+        if not self.panels:
+            return ()
         (height, breadth), width = self.cell, self.width
-        stripe_at = torch.full((-(-rows // height), -(-columns // breadth)), -1)
-        for number, one in enumerate(self.stripes):
+        panel_at = torch.full((-(-rows // height), -(-columns // breadth)), -1)
+        for number, one in enumerate(self.panels):
             down = slice(one.top // height, -(-one.bottom // height))
-            stripe_at[down, one.left // breadth : -(-one.right // breadth)] = number
-        sides = [(one.top, one.left, one.right) for one in self.stripes]
+            panel_at[down, one.left // breadth : -(-one.right // breadth)] = number
+        sides = [(one.top, one.left, one.right) for one in self.panels]
         top, first, last = torch.tensor(sides, device=row.device).view(-1, 3).T
-        stripe = stripe_at.to(row.device)[
+        panel = panel_at.to(row.device)[
             row.div(height, rounding_mode="floor"), column.div(breadth, rounding_mode="floor")
         ]
-        inside = (stripe >= 0) & (column >= first[stripe]) & (column < last[stripe])
-        row, column, stripe = row[inside], column[inside], stripe[inside]
-        across = (column - first[stripe]).div(width, rounding_mode="floor")
-        left = first[stripe] + across * width
-        place = (row - top[stripe]) * (last[stripe] - left).clamp_max(width) + column - left
+        inside = (panel >= 0) & (column >= first[panel]) & (column < last[panel])
+        row, column, panel = row[inside], column[inside], panel[inside]
+        across = (column - first[panel]).div(width, rounding_mode="floor")
+        left = first[panel] + across * width
+        place = (row - top[panel]) * (last[panel] - left).clamp_max(width) + column - left
         each = (last - first + width - 1).div(width, rounding_mode="floor")
-        tile = (each.cumsum(0) - each)[stripe] + across
+        tile = (each.cumsum(0) - each)[panel] + across
         order = tile.argsort(stable=True)
         sizes = tile.bincount(minlength=int(each.sum())).tolist()
         return torch.split(place[order], sizes)
 
 
-def _rectangle(whole: Stripe, height: int) -> Iterator[Stripe]:
+def _rectangle(whole: Panel, height: int) -> Iterator[Panel]:
     """Stripes of so many rows."""
     for top in range(whole.top, whole.bottom, height):
         yield replace(whole, top=top, bottom=min(top + height, whole.bottom))
 
 
-def _triangle(first: int, last: int, side: int, height: int) -> Iterator[Stripe]:
+def _triangle(first: int, last: int, side: int, height: int) -> Iterator[Panel]:
     """Two triangles of half the size, and the square between them: products like large squares.
 
     Args:
         first: Of the cells on the diagonal.
         last: The one after the last.
         side: Of a cell.
-        height: Rows of a stripe, at most.
+        height: Rows of a panel, at most.
     """
     middle = (first + last + 1) // 2
     if middle == last:
-        yield Stripe(first * side, last * side, first * side, last * side)
+        yield Panel(first * side, last * side, first * side, last * side)
         return
     yield from _triangle(first, middle, side, height)
-    square = Stripe(first * side, middle * side, middle * side, last * side, mirrored=True)
+    square = Panel(first * side, middle * side, middle * side, last * side, mirrored=True)
     yield from _rectangle(square, height // side * side)
     yield from _triangle(middle, last, side, height)
 
 
-def _needed(stripes: list[Stripe], game: Game) -> list[Stripe]:
+def _needed(panels: list[Panel], game: Game) -> list[Panel]:
     """The columns in which there is somebody at all."""
     row, column = game.crowd.row_id, game.crowd.column_id
-    if game.crowd.only_equal and row is not None and column is not None and stripes:
-        tops = row[[one.top for one in stripes]]
-        ends = row[[one.bottom - 1 for one in stripes]]
+    if game.crowd.only_equal and row is not None and column is not None and panels:
+        tops = row[[one.top for one in panels]]
+        ends = row[[one.bottom - 1 for one in panels]]
         firsts = torch.searchsorted(column, tops).tolist()
         lasts = torch.searchsorted(column, ends, right=True).tolist()
-        stripes = [
+        panels = [
             replace(one, left=max(one.left, left), right=min(one.right, right))
-            for one, left, right in zip(stripes, firsts, lasts, strict=True)
+            for one, left, right in zip(panels, firsts, lasts, strict=True)
         ]
-    return [one for one in stripes if one.left < one.right]
+    return [one for one in panels if one.left < one.right]

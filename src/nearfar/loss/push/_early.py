@@ -85,18 +85,13 @@ class _Early(torch.autograd.Function):
             if found is None:
                 game = Game(query=query, key=key, scale=scale, **ctx.rules)
                 _, *found = _stripes(game, offset, ctx.decoupled, ctx.needs_input_grad)
-            grad_query, grad_key, grad_positive = (x.mul_(grad) for x in found)
+            grad_query, grad_key, grad_offset = (x.mul_(grad) for x in found)
             grad_scale = None
             if ctx.needs_input_grad[2]:
                 grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
-        return (
-            grad_query,
-            grad_key,
-            grad_scale,
-            None if offset is None else grad_positive,
-            None,
-            None,
-        )
+        if offset is None:
+            grad_offset = None
+        return grad_query, grad_key, grad_scale, grad_offset, None, None
 
 
 def _stored(
