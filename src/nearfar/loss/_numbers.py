@@ -59,7 +59,7 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Any:
-        found = scaled(x) if x.is_cpu else None
+        found = scaled(x, x.new_ones(x.shape[0], 1)) if x.is_cpu else None
         ctx.fast = found is not None
         if found is None:
             length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(SHORTEST)
@@ -75,7 +75,7 @@ class _Unit(torch.autograd.Function):
             (found,) = torch.autograd.grad(again, x, grad, create_graph=True)
             return found
         if ctx.fast and not many(grad):
-            return across(grad, x, length)
+            return across(grad, x, length, torch.ones_like(length))
         # A row too short was divided by a constant.
         with exact(x):
             along = torch.linalg.vecdot(grad, out).unsqueeze(-1).mul_(length > SHORTEST)
@@ -87,22 +87,27 @@ _FORTH = torch.ops.aten._weight_norm_interface.default
 _BACK = torch.ops.aten._weight_norm_interface_backward.default
 
 
-def scaled(x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(N, D) rows scaled to length one, and their lengths (N, 1); None if one is too short."""
+def scaled(x: Tensor, one: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(N, D) rows scaled to length ``one``, and their lengths (N, 1); None if one is too short.
+
+    Args:
+        x: (N, D).
+        one: (N, 1) ones.
+    """
     if not x.numel():  # which the kernel would divide by
         return None
-    found: tuple[Tensor, Tensor] = _FORTH(x.contiguous(), x.new_ones(x.shape[0], 1), 0)
+    found: tuple[Tensor, Tensor] = _FORTH(x.contiguous(), one, 0)
     return found if found[1].min().item() > SHORTEST else None
 
 
-def across(grad: Tensor, x: Tensor, length: Tensor) -> Tensor:
+def across(grad: Tensor, x: Tensor, length: Tensor, one: Tensor) -> Tensor:
     """The gradient of rows before `scaled`: what lies along a row is gone.
 
     Args:
         grad: (N, D) of the scaled rows.
         x: (N, D) the rows themselves.
         length: (N, 1) theirs.
+        one: (N, 1) ones.
     """
-    one = torch.ones_like(length)
     found: Tensor = _BACK(grad.contiguous(), x.contiguous(), one, length, 0)[0]
     return found

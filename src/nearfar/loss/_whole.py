@@ -85,8 +85,8 @@ def whole(
         bias: 0-dim, if the rule has one.
         reduction: ``none`` gives (N,), else ``sum`` or ``mean``.
     """
-    rows, others = len(query), len(query if key is None else key)
-    if rows * others > MOST:
+    rows = query.shape[0]
+    if rows * rows > MOST:
         return None
     try:
         # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.
@@ -95,8 +95,11 @@ def whole(
         )
     except OutOfRangeError:
         return None
-    LOG.debug("dense, in one node, for %s x %s", rows, others)
+    LOG.debug("dense, in one node, for %s x %s", rows, rows)
     return loss
+
+
+_AS_GIVEN = (None, None, None, None, None)
 
 
 class _Whole(torch.autograd.Function):
@@ -116,8 +119,9 @@ class _Whole(torch.autograd.Function):
         if not 0 < number < math.inf:
             raise OutOfRangeError
         x, y = working(query), None if key is None else working(key)
-        q, q_length = _unit(x, normalize)
-        k, k_length = (q, q_length) if y is None else _unit(y, normalize)
+        one = x.new_ones(x.shape[0], 1) if normalize else None
+        q, q_length = _unit(x, one)
+        k, k_length = (q, q_length) if y is None else _unit(y, one)
         with exact(q):
             tile = product(q, k.T, number * rule.base)
             loss, count, kept = rule.loss(tile, number if normalize else math.inf)
@@ -125,21 +129,21 @@ class _Whole(torch.autograd.Function):
             loss = loss.mean(0) if loss.ndim == 2 else loss
             lowest, highest = (end.item() for end in loss.aminmax())
         else:
-            count = count if reduction == "mean" else max(1, count // len(q))
+            count = count if reduction == "mean" else max(1, count // q.shape[0])
             loss = loss.mean() if count == loss.numel() else loss.sum() / count
             lowest = highest = loss.item()
         if not rule.least <= lowest <= highest < math.inf:
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
         learned = scale if isinstance(scale, Tensor) else None
-        ctx.save_for_backward(
-            query, key, learned, bias, x, q, q_length, y, k, k_length, tile, *kept
-        )
+        # What was only handed on is not saved twice.
+        made = (one, q, q_length, None if k is q else k, k_length) if normalize else _AS_GIVEN
+        ctx.save_for_backward(query, key, learned, bias, *made, tile, *kept)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, bias, x, q, q_length, y, k, k_length, tile, *kept = ctx.saved_tensors
+        query, key, scale, bias, one, q, q_length, k, k_length, tile, *kept = ctx.saved_tensors
         if torch.is_grad_enabled() or many(grad):
 
             def again(query: Tensor, key: Any, scale: Tensor | None, bias: Any) -> list[Tensor]:
@@ -151,6 +155,9 @@ class _Whole(torch.autograd.Function):
             force, factor = ctx.rule.force(tile, kept, grad), top.item()
         else:
             force, factor = ctx.rule.force(tile, kept, None), grad.item() / ctx.count
+        x, y = working(query), None if key is None else working(key)
+        q = x if q is None else q
+        k = (q if y is None else y) if k is None else k
         _, needs_key, needs_scale, needs_bias, *_ = ctx.needs_input_grad
         grad_k = grad_scale = grad_bias = None
         with exact(q):
@@ -163,19 +170,21 @@ class _Whole(torch.autograd.Function):
                 grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
             if needs_key:
-                grad_k = _given(product(force.T, q, factor), y, k_length, query.dtype)
-            grad_q = _given(grad_q, x, q_length, query.dtype)
+                grad_k = _given(product(force.T, q, factor), y, k_length, one, query.dtype)
+            grad_q = _given(grad_q, x, q_length, one, query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
 
 
-def _unit(x: Tensor, normalize: bool) -> tuple[Tensor, Tensor | None]:
-    found = scaled(x) if normalize else (x, None)
+def _unit(x: Tensor, one: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    found = (x, None) if one is None else scaled(x, one)
     if found is None:
         raise OutOfRangeError
     return found
 
 
-def _given(grad: Tensor, x: Tensor, length: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _given(
+    grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor, dtype: torch.dtype
+) -> Tensor:
     """The gradient of rows as they were given."""
-    found = grad if length is None else across(grad, x, length)
+    found = grad if length is None else across(grad, x, length, one)
     return found if found.dtype == dtype else found.to(dtype)

@@ -70,7 +70,7 @@ class Softmax:
         elif self.views:
             out = torch.add(weight.unsqueeze(1), weight).mul_(tile)
             both = own.view(2, -1).sum(0)
-            half = len(both)
+            half = both.shape[0]
             out.diagonal(half).sub_(both)
             out.diagonal(-half).sub_(both)
         else:
