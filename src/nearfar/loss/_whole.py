@@ -183,8 +183,8 @@ def _unit(x: Tensor, one: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 
 def _given(
-    grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor, dtype: torch.dtype
+    grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
     """The gradient of rows as they were given."""
-    found = grad if length is None else across(grad, x, length, one)
+    found = grad if length is None or one is None else across(grad, x, length, one)
     return found if found.dtype == dtype else found.to(dtype)
