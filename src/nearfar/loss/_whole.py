@@ -169,7 +169,7 @@ class _Whole(torch.autograd.Function):
                 grad_scale = torch.linalg.vecdot(grad_q, q).sum()
                 grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
                 grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
-            if needs_key:
+            if needs_key and y is not None:
                 grad_k = _given(product(force.T, q, factor), y, k_length, one, query.dtype)
             grad_q = _given(grad_q, x, q_length, one, query.dtype)
         return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
