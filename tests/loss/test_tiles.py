@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -92,6 +95,27 @@ def test_what_lies_ready_longest_is_let_go() -> None:
     for one in lent:
         room.give(one)
     assert [one.data_ptr() for one in room.free] == [one.data_ptr() for one in lent[:1:-1]]
+
+
+def test_threads_share_room() -> None:
+    room, like, wrong = Room(), torch.empty(0), []
+
+    def work(number: int) -> None:
+        for turn in range(20_000):
+            entries = 1 + (7 * number + turn) % 5
+            taken = room.take(entries, like)
+            wrong.append(taken.numel() != entries)
+            room.give(taken)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(wrong) == 80_000
+    assert not any(wrong)
 
 
 def test_room_made_in_inference_mode_serves_outside() -> None:

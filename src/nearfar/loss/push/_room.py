@@ -6,6 +6,8 @@ are written into it: up to a fifth of a step at 4,096 rows of 128 columns.
 
 from __future__ import annotations
 
+from threading import Lock
+
 import torch
 from torch import Tensor
 
@@ -16,26 +18,29 @@ READY = KEEP * 9 // 8
 
 
 class Room:
-    """Flat tensors that were given back, the last one first."""
+    """Flat tensors that were given back, the last one first; threads may share it."""
 
     def __init__(self) -> None:
         self.free: list[Tensor] = []
+        self.lock = Lock()
 
     def take(self, entries: int, like: Tensor) -> Tensor:
         """Uninitialised, of ``entries``, on the device and of the kind of ``like``."""
-        for number, room in enumerate(self.free):
-            if (room.numel(), room.dtype, room.device) == (entries, like.dtype, like.device):
-                return self.free.pop(number)
+        with self.lock:
+            for number, room in enumerate(self.free):
+                if (room.numel(), room.dtype, room.device) == (entries, like.dtype, like.device):
+                    return self.free.pop(number)
         # Inside inference mode, a tensor would be made that nobody outside may write to.
         with torch.inference_mode(False):
             return torch.empty(entries, dtype=like.dtype, device=like.device)
 
     def give(self, *rooms: Tensor) -> None:
         """Take these back, and let go of what has been here longest where that is too much."""
-        # PyTorch itself keeps the memory of other devices.
-        self.free[:0] = [room for room in rooms if room.device.type == "cpu"]
-        while sum(room.nbytes for room in self.free) > READY:
-            self.free.pop()
+        with self.lock:
+            # PyTorch itself keeps the memory of other devices.
+            self.free[:0] = [room for room in rooms if room.device.type == "cpu"]
+            while sum(room.nbytes for room in self.free) > READY:
+                self.free.pop()
 
 
 ROOM = Room()
