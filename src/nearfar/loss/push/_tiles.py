@@ -112,7 +112,7 @@ class Tiles:
 
     @cached_property
     def narrow(self) -> Tensor:
-        """Room for what a product has made or takes, rounded."""
+        """Room for a tile as products make and take it."""
         return ROOM.take(self.blocks.largest, self.query)
 
     def close(self) -> None:
