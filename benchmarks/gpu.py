@@ -88,7 +88,7 @@ def games(device: str, large: bool) -> Iterator[tuple[str, Game]]:
                 scale=torch.tensor(1 / tau, device=device),
                 crowd=crowd,
                 both=form == "both ways",
-                longest=1.001,
+                highest=1.002,
                 bf16=bf16,
             ),
         )

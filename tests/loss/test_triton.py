@@ -53,7 +53,7 @@ def rows(number: int, dim: int, seed: int = 0) -> Tensor:
 
 
 def game(query: Tensor, key: Tensor | None, tau: float, **options: Any) -> Game:
-    options = {"crowd": Crowd(), "longest": 1.001} | options
+    options = {"crowd": Crowd(), "highest": 1.002} | options
     return Game(query=query, key=key, scale=torch.tensor(1 / tau), **options)
 
 
@@ -126,7 +126,7 @@ def test_crowds(name: str, form: str, tau: float) -> None:
 @pytest.mark.parametrize("form", ["both ways", "triangle"])
 def test_several_slabs_and_rows_of_any_length(form: str) -> None:
     key = None if form == "triangle" else 3 * rows(90, 18, 1)
-    check(game(2 * rows(100, 18), key, 0.2, both=True, longest=None), 1e-6, 1e-5)
+    check(game(2 * rows(100, 18), key, 0.2, both=True, highest=None), 1e-6, 1e-5)
 
 
 @pytest.mark.usefixtures("kernels")
@@ -151,7 +151,7 @@ def test_sums_of_opposites_do_not_vanish() -> None:
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (0, 0), (1, 1), (1, 40)])
 def test_hardly_anybody(n: int, m: int) -> None:
-    check(game(rows(n, 3), rows(m, 3, 1), 0.1, both=True, longest=None), 1e-6, 1e-5)
+    check(game(rows(n, 3), rows(m, 3, 1), 0.1, both=True, highest=None), 1e-6, 1e-5)
     check(game(rows(n, 3), None, 0.1), 1e-6, 1e-5)
     check(game(rows(n, 3), None, 0.1, crowd=crowds("one id", n, n)), 1e-6, 1e-5)
 

@@ -12,7 +12,7 @@ from nearfar.loss import _check as check
 from nearfar.loss._conflicts import compatible
 from nearfar.loss._engine import Products, check_engine, short
 from nearfar.loss._negatives import Explicit
-from nearfar.loss._numbers import LONGEST, unit, working
+from nearfar.loss._numbers import HIGHEST, unit, working
 from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
@@ -178,7 +178,7 @@ def info_nce(
         scale=scale,
         crowd=replace(crowd, mask=mask, bias=bias),
         both=symmetric,
-        longest=LONGEST if normalize else None,
+        highest=HIGHEST if normalize else None,
         bf16=products == "bf16",
     )
     others = shard.total - 1 if in_batch or weight is not None else 0

@@ -10,7 +10,7 @@ from nearfar.loss import _check as check
 from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import REDUCTIONS, Reduction
-from nearfar.loss._numbers import LONGEST, unit
+from nearfar.loss._numbers import HIGHEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
@@ -90,7 +90,7 @@ class NTXentLoss(Loss):
             scale=scale,
             crowd=shard.strangers(ids),
             partners=slice(len(z0), 2 * len(z0)) if len(views) == 2 else None,
-            longest=LONGEST,
+            highest=HIGHEST,
             bf16=self.products == "bf16",
         )
         crowd, _, own = shard.push_pull(game, self.backend)

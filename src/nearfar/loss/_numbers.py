@@ -13,8 +13,8 @@ from nearfar.loss._check import many, traced
 
 # Below this length a row is divided by it instead: a row of zeros stays one.
 SHORTEST = 1e-12
-# No row that `unit` has scaled is longer, whatever was rounded.
-LONGEST = 1.001
+# No product of two rows that `unit` has scaled is above this, whatever was rounded.
+HIGHEST = 1.002
 
 
 _NOTHING = nullcontext()

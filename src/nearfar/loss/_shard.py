@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from nearfar.loss.push import (
     Backend,
     Crowd,
     Game,
-    Pairs,
+    Diagonal,
     contrast_sum,
     pull,
     push_pull,
@@ -46,13 +47,13 @@ class Shard:
         if ids is not None:
             ids = ids.repeat(self.views)
             return Crowd(row_id=ids, column_id=self.gather(ids))
-        row = torch.arange(self.rows, device=self.device)
-        item = row % (self.rows // self.views) if self.views > 1 else row
-        items = self.rows // self.views
-        columns = [item + (self.first + view * items) for view in range(self.views)]
-        listed = Pairs(row.repeat(self.views) if self.views > 1 else row, torch.cat(columns))
-        ids = item + self.first if self.first else item
-        return Crowd(row_id=ids, column_id=self.gather(ids), listed=listed)
+        items, views = self.rows // self.views, range(self.views)
+        ids = torch.arange(self.first, self.first + items, device=self.device).repeat(self.views)
+        diagonals = tuple(
+            Diagonal(row * items, self.first + column * items, items)
+            for row, column in product(views, views)
+        )
+        return Crowd(row_id=ids, column_id=self.gather(ids), diagonals=diagonals)
 
     def push(self, game: Game, backend: Backend) -> tuple[Tensor, Tensor | None]:
         """Logsumexp over the crowd of each of our queries and, if asked, of each of our keys.

@@ -12,7 +12,7 @@ from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
-from nearfar.loss._numbers import LONGEST, unit
+from nearfar.loss._numbers import HIGHEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
@@ -88,7 +88,7 @@ class SupConLoss(Loss):
             key=None,
             scale=scale,
             crowd=shard.strangers(None),
-            longest=LONGEST,
+            highest=HIGHEST,
             bf16=self.products == "bf16",
         )
         if self.form == "out":

@@ -5,7 +5,7 @@ how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) doe
 """
 
 from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
-from nearfar.loss.push._crowd import Crowd, Pairs
+from nearfar.loss.push._crowd import Crowd, Diagonal, Pairs
 from nearfar.loss.push._dense import gradients, lse
 from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
@@ -20,6 +20,7 @@ __all__ = [
     "Backend",
     "Crowd",
     "Game",
+    "Diagonal",
     "Pairs",
     "choose",
     "contrast_sum",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nearfar.loss.push._crowd import Pairs
+from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 
 # Rows and columns of a tile: 4 MiB of float32, which stay in cache.
@@ -62,6 +62,15 @@ class Block:
     def among(self, room: Tensor) -> Tensor:
         """The tile in room for all of them."""
         return self.alone(room[self.before :])
+
+
+    def inside(self, diagonal: Diagonal) -> Diagonal:
+        """What lies in the tile of a diagonal of the matrix, counted from the tile's corner."""
+        right = diagonal.column - diagonal.row
+        first = max(self.rows.start, diagonal.row, self.columns.start - right)
+        last = min(self.rows.stop, diagonal.row + diagonal.length, self.columns.stop - right)
+        row, column = first - self.rows.start, first + right - self.columns.start
+        return Diagonal(row, column, max(0, last - first))
 
 
 class Blocks:

@@ -16,6 +16,20 @@ class Pairs(NamedTuple):
     column: Tensor
 
 
+class Diagonal(NamedTuple):
+    """Entries along a diagonal: from a row and a column on, so many."""
+
+    row: int
+    column: int
+    length: int
+
+    def of(self, matrix: Tensor) -> Tensor:
+        """They themselves, of a matrix that lies in one piece."""
+        step = matrix.shape[1] + 1
+        first = self.row * matrix.shape[1] + self.column
+        return matrix.view(-1)[first : first + self.length * step : step]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crowd:
     """Who stands in the denominators: every key, but those that are left out.
@@ -24,6 +38,7 @@ class Crowd:
         row_id: (N,) integers; a key with its query's id is left out. None: ids leave nobody out.
         column_id: (M,) integers, the keys' ids.
         listed: All pairs of equal ids, if the maker of the crowd knows them already.
+        diagonals: The same, where that is how they lie.
         only_equal: The other way round: only keys with their query's id stand. Both ids ascend.
         left_out: Further pairs that are left out, such as partners that share no id.
         mask: (N, M) bool, True where a key may stand.
@@ -35,6 +50,7 @@ class Crowd:
     row_id: Tensor | None = None
     column_id: Tensor | None = None
     listed: Pairs | None = None
+    diagonals: tuple[Diagonal, ...] = ()
     only_equal: bool = False
     left_out: Pairs | None = None
     mask: Tensor | None = None
@@ -50,7 +66,9 @@ class Crowd:
     @property
     def picky(self) -> bool:
         """Values say who is left out, so that nobody may be left."""
-        return not self.by_ids_alone or (self.row_id is not None and self.listed is None)
+        return not self.by_ids_alone or (
+            self.row_id is not None and self.listed is None and not self.diagonals
+        )
 
     def turned(self) -> Crowd:
         """The crowd of the keys, who ask for their queries and have their queries' ids."""

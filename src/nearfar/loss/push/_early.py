@@ -19,7 +19,7 @@ from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
-from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
@@ -67,6 +67,7 @@ class _Early(torch.autograd.Function):
         decoupled: bool,
     ) -> Any:
         with exact(query):
+            game = _tiled.measured(game)
             total, *ctx.found = _stripes(game, offset, decoupled, ctx.needs_input_grad)
         ctx.rules, ctx.decoupled = game.rules(), decoupled
         ctx.save_for_backward(query, key, scale, offset)
@@ -132,13 +133,13 @@ def _stripes(
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
     tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
-    grad_query, turned = torch.zeros_like(game.query), game.keys.new_zeros(game.keys.shape[::-1])
+    grad_query, turned = torch.zeros_like(game.query), lying_zeros(game.keys)
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
-    room = tiles.narrow
     for block in tiles:
-        rows, tile = block.rows, block.alone(room)
-        sums = tiles.keep(block, tile).sum(1)
+        rows, tile = block.rows, block.alone(tiles.narrow)
+        sums = positive.new_zeros(len(tile))
+        tiles.exponentials(block, tile, sums, None)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
         gap = sums.log() + (shift / LOG2E - positive[rows])

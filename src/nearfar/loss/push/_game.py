@@ -23,7 +23,7 @@ class Game:
         both: Also for each key, over the queries.
         partners: These keys are the partners of the first queries, in the same order, and their
             logits are told beside the push; None: nobody's are.
-        longest: No row of either side is longer than this; None: not known.
+        highest: No q_i . k_j is above this; None: not known.
         bf16: Multiply matrices in bfloat16.
     """
 
@@ -33,7 +33,7 @@ class Game:
     crowd: Crowd
     both: bool = False
     partners: slice | None = None
-    longest: float | None = None
+    highest: float | None = None
     bf16: bool = False
 
     def rules(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Game:
             "crowd": self.crowd,
             "both": self.both,
             "partners": self.partners,
-            "longest": self.longest,
+            "highest": self.highest,
             "bf16": self.bf16,
         }
 

@@ -19,6 +19,8 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
+# Elements: 64 bytes of float32, a line of the cache.
+_APART = 16
 # What `product` adds nothing of.
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
@@ -46,6 +48,15 @@ def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
 def add_turned(to: Tensor, other: Tensor, tile: Tensor) -> None:
     """``to += other @ tile``: a sum over a tile's rows is faster lying on its side."""
     _add(to, other, tile, _linear(tile, other))
+
+
+def lying_zeros(rows: Tensor) -> Tensor:
+    """Zeros of the shape of ``rows.T``, for `add_turned`.
+
+    Lines of memory that are a power of two apart want the same places in the cache, so that turning
+    them back took three times as long.
+    """
+    return rows.new_zeros(rows.shape[1], len(rows) + _APART)[:, : len(rows)]
 
 
 def turned(rows: Tensor) -> Tensor:

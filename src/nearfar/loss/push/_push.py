@@ -54,6 +54,8 @@ class _Push(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor | None, scale: Tensor, game: Game, engine: Any
     ) -> Any:
         with exact(query):
+            if engine is _tiled:
+                game = _tiled.measured(game)
             rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
         # Tiles serve one backward pass; another computes them again.
         ctx.engine, ctx.rules, ctx.kept = engine, game.rules(), kept

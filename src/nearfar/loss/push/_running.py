@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -14,12 +15,12 @@ def forward(game: Game) -> tuple[Tensor, Tensor | None]:
     tiles = Tiles(game, None)
     rows = _Sums(game.query)
     columns = rows if game.triangle else _Sums(game.keys)
-    buffer, scratch = tiles.buffer(), tiles.buffer()
     for block in tiles:
-        tile = tiles.logits(block, block.alone(buffer))
-        rows.add(block.rows, tile, 1, scratch)
+        tile = tiles.logits(block, block.alone(tiles.wide))
+        rows.add(block.rows, tile, 1, tiles.spare)
         if game.both or block.mirrored:
-            columns.add(block.columns, tile, 0, scratch)
+            columns.add(block.columns, tile, 0, tiles.spare)
+    tiles.close()
     return rows.log(), columns.log() if game.both else None
 
 
@@ -62,11 +63,13 @@ class Force:
         empty = log == -torch.inf
         return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
 
-    def of(self, tile: Tensor, rows: slice, columns: slice, out: Tensor) -> Tensor:
-        """The forces of ``tile``, in ``out``."""
-        log, weight = (side[rows, None] for side in self.row)
+    def of(self, tiles: Tiles, block: Block, tile: Tensor | None) -> Tensor:
+        """The forces of a tile; nothing is kept of one that takes this."""
+        tile = tiles.logits(block, block.alone(tiles.wide))
+        out = block.alone(tiles.spare)
+        log, weight = (side[block.rows, None] for side in self.row)
         torch.sub(tile, log, out=out).exp2_().mul_(weight)
         if self.column is not None:
-            log, weight = (side[columns] for side in self.column)
+            log, weight = (side[block.columns] for side in self.column)
             out.addcmul_((tile - log).exp2_(), weight)
         return out

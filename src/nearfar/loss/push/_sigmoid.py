@@ -18,8 +18,7 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import add_product, add_turned
-from nearfar.loss.push._room import ROOM
+from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -62,13 +61,12 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
     grad_query = torch.zeros_like(game.query) if gradients else None
-    turned = game.keys.new_zeros(game.keys.shape[::-1]) if gradients else None
+    turned = lying_zeros(game.keys) if gradients else None
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
-    room, scratch = tiles.room(), tiles.room()
     for block in tiles:
-        tile = tiles.logits(block, block.alone(room)).add_(offset * LOG2E)
-        force = block.alone(scratch)
+        tile = tiles.logits(block, block.alone(tiles.wide)).add_(offset * LOG2E)
+        force = block.alone(tiles.spare)
         if spread < 20:
             tile.exp2_()
             torch.add(tile, 1.0, out=force)
@@ -83,7 +81,6 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
             force = tiles.operand(force.mul_(game.scale), block)
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
             add_turned(turned[:, block.columns], tiles.stripe.turned, force)
-    ROOM.give(room, scratch)
     tiles.close()
     grad_key = None if turned is None else turned.T.contiguous()
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))

@@ -13,13 +13,15 @@ second exponential an entry (`_running`).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from nearfar.loss.push import _blocks, _running
+from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._room import KEEP, ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -77,26 +79,17 @@ def backward(
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
     if needs_query if game.triangle else needs_key:
-        turned = game.keys.new_zeros(game.keys.shape[::-1])
+        turned = lying_zeros(game.keys)
     force = (_Force if fixed else _running.Force)(game, row, column, shift)
-    scratch, room = (tiles.buffer(), tiles.buffer()) if kept is None else (tiles.room(), kept)
     for block in tiles:
-        if kept is None:
-            tile = tiles.logits(block, block.alone(room))
-            tile = tile.exp2_() if fixed else tile
-        else:
-            tile = tiles.kept(block, block.among(kept))
-        # Elsewhere: memory beyond the cache is not written to once more.
-        weighted = force.of(tile, block.rows, block.columns, block.alone(scratch))
-        weighted = tiles.operand(weighted, block)
-        del tile  # so that the next may lie in its place
+        tile = None if kept is None else block.among(kept)
+        weighted = force.of(tiles, block, tile)
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
         if turned is not None and (block.mirrored or not game.triangle):
             add_turned(turned[:, block.columns], tiles.stripe.turned, weighted)
     if kept is not None:
-        # Beyond the budget nothing stays: there memory is dearer than its pages.
-        ROOM.give(kept, scratch)
+        ROOM.give(kept)
     tiles.close()
     if grad_query is not None and turned is not None and game.triangle:
         grad_query += turned.T
@@ -109,15 +102,18 @@ def shift_of(game: Game) -> float:
     return max(0.0, highest(game) - _TOP[game.query.dtype])
 
 
+def measured(game: Game) -> Game:
+    """The game, knowing its highest similarity."""
+    if game.highest is not None:
+        return game
+    sides = [game.query] if game.triangle else [game.query, game.keys]
+    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
+    return replace(game, highest=lengths[0] * lengths[-1])
+
+
 def highest(game: Game) -> float:
     """No base-2 logit is above this."""
-    scale = game.scale.item()
-    if game.longest is None:
-        sides = [game.query] if game.triangle else [game.query, game.keys]
-        lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
-        bound = lengths[0] * lengths[-1] * scale
-    else:
-        bound = game.longest**2 * scale
+    bound = measured(game).highest * game.scale.item()  # type: ignore[operator]
     if game.crowd.bias is not None and game.crowd.bias.numel():
         bound += max(0.0, float(game.crowd.bias.max()))
     return bound * LOG2E
@@ -134,18 +130,14 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     tiles = Tiles(game, shift, _height(keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    room = tiles.store() if keep else tiles.buffer()
+    kept = tiles.store() if keep else None
     for block in tiles:
-        if keep:
-            tile = tiles.keep(block, block.among(room))
-        else:
-            tile = tiles.logits(block, block.alone(room)).exp2_()
-        rows[block.rows].add_(tile.sum(1))
-        if game.both or block.mirrored:
-            columns[block.columns].add_(tile.sum(0))
-        del tile
+        room = block.alone(tiles.narrow) if kept is None else block.among(kept)
+        across = rows[block.rows]
+        down = columns[block.columns] if game.both or block.mirrored else None
+        tiles.exponentials(block, room, across, down)
     tiles.close()
-    return rows, columns if game.both else None, room if keep else None
+    return rows, columns if game.both else None, kept
 
 
 def _log(sums: Tensor, shift: float) -> Tensor:
@@ -173,12 +165,12 @@ class _Force:
         weight = (shift / LOG2E - log).clamp_max_(_HIGHEST[log.dtype]).exp_()
         return weight.mul_(grad).mul_(game.scale)
 
-    def of(self, tile: Tensor, rows: slice, columns: slice, out: Tensor) -> Tensor:
-        """The forces of ``tile``, in ``out``."""
-        if self.column is None:
-            return torch.mul(tile, self.row[rows, None], out=out)
-        weight = torch.add(self.row[rows, None], self.column[columns], out=out)
-        return weight.mul_(tile)
+    def of(self, tiles: Tiles, block: Block, tile: Tensor | None) -> Tensor:
+        """The forces of a tile, as products take them; None: it is computed again."""
+        if tile is None:
+            tile = tiles.exponentials(block, block.alone(tiles.narrow), None, None)
+        column = None if self.column is None else self.column[block.columns]
+        return tiles.forces(block, tile, self.row[block.rows], column)
 
 
 # Natural: one over the lowest sum that counts.

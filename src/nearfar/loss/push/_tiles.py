@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nearfar.loss.push._blocks import Block, Blocks
-from nearfar.loss.push._crowd import Pairs
+from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._passes import fused
 from nearfar.loss.push._product import similarities, turned
 from nearfar.loss.push._room import ROOM
 
@@ -47,7 +48,7 @@ class Tiles:
 
     Args:
         game: Who plays.
-        shift: Taken from every logit; None: no exponential will be taken of a logit as it is.
+        shift: Taken from every logit before `exponentials`; None: nobody will ask for them.
         height: Rows of a tile, at most; see `Blocks`.
         width: Columns of a tile, at most; see `Blocks`.
 
@@ -71,6 +72,7 @@ class Tiles:
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.blocks = Blocks(game, height, width)
+        self.passes = None if shift is None else fused(game)
 
     def __iter__(self) -> Iterator[Block]:
         """Stripe after stripe; `logits` and `stripe` are of the one in hand."""
@@ -85,7 +87,8 @@ class Tiles:
     def few(self) -> Pairs | None:
         """The pairs of equal ids, unless they are too many to list."""
         most = 8 * (len(self.query) + len(self.key))
-        return None if self.crowd.only_equal else self.crowd.equal_ids(most)
+        known = self.crowd.only_equal or self.crowd.diagonals
+        return None if known else self.crowd.equal_ids(most)
 
     @cached_property
     def left_out(self) -> list[tuple[Tensor, ...]]:
@@ -93,43 +96,84 @@ class Tiles:
         listed = (self.few, self.crowd.left_out)
         return [self.blocks.places(pairs) for pairs in listed if pairs is not None]
 
-    def buffer(self) -> Tensor:
-        """Room for the largest tile, never used before."""
-        return self.like.new_empty(self.blocks.largest)
-
-    def room(self) -> Tensor:
-        """Room for the largest tile, to be given back."""
-        return ROOM.take(self.blocks.largest, self.like)
-
     def store(self) -> Tensor:
         """Room for all tiles as products take them, to be given back."""
         return ROOM.take(self.blocks.all, self.query)
-
-    @cached_property
-    def wide(self) -> Tensor:
-        """Room for what is kept rounded."""
-        return self.room()
 
     @cached_property
     def narrow(self) -> Tensor:
         """Room for a tile as products make and take it."""
         return ROOM.take(self.blocks.largest, self.query)
 
-    def close(self) -> None:
-        """Give back the room that was only needed underway."""
-        ROOM.give(*(self.__dict__.pop(name) for name in ("wide", "narrow") if name in vars(self)))
+    @cached_property
+    def wide(self) -> Tensor:
+        """Room for a tile of logits: the same, unless products are rounded."""
+        return ROOM.take(self.blocks.largest, self.like) if self.rounded else self.narrow
 
-    def keep(self, block: Block, store: Tensor) -> Tensor:
-        """The tile of ``block`` after exp2; in ``store`` for sure, as products take it."""
-        if not self.rounded:
-            return torch.exp2(self.logits(block, store), out=store)
-        tile = self.logits(block, block.alone(self.wide)).exp2_()
-        store.copy_(tile)
+    @cached_property
+    def spare(self) -> Tensor:
+        """Room for one more."""
+        return ROOM.take(self.blocks.largest, self.like)
+
+    def close(self) -> None:
+        """Give the room back."""
+        names = ("narrow", "spare", "wide") if self.rounded else ("narrow", "spare")
+        ROOM.give(*(self.__dict__.pop(name) for name in names if name in vars(self)))
+
+    def exponentials(
+        self, block: Block, room: Tensor, rows: Tensor | None, columns: Tensor | None
+    ) -> Tensor:
+        """The tile of ``block`` after exp2, less the shift.
+
+        Args:
+            block: Which.
+            room: Where to put it, as products take it.
+            rows: Receives the tile's sums along rows; None: they are not asked for.
+            columns: Along columns.
+
+        Returns:
+            The tile, in ``room`` or, before it was rounded, elsewhere.
+        """
+        if self.passes is not None and not (self.rounded and self.crowd.bias is not None):
+            tile = self._among(self._similarities(block, room), block)
+            self.passes.exponentiate(
+                tile, self.shift, room, rows, columns, self._diagonals(block)
+            )
+            return room
+        tile = self.logits(block, block.alone(self.wide) if self.rounded else room)
+        if self.shift:
+            tile -= self.shift
+        tile = torch.exp2(tile, out=tile if self.rounded else room)
+        if rows is not None:
+            rows += tile.sum(1)
+        if columns is not None:
+            columns += tile.sum(0)
+        if self.rounded:
+            room.copy_(tile)
         return tile
 
-    def kept(self, block: Block, store: Tensor) -> Tensor:
-        """The tile that `keep` has left in ``store``."""
-        return block.alone(self.wide).copy_(store) if self.rounded else store
+    def forces(self, block: Block, tile: Tensor, row: Tensor, column: Tensor | None) -> Tensor:
+        """A tile of exponentials times its rows' and columns' weights, as products take it.
+
+        Args:
+            block: Which.
+            tile: As `exponentials` has made it; it may lie in `narrow`.
+            row: (rows,).
+            column: (columns,) to be added to the rows'; None: nothing.
+        """
+        out = block.alone(self.narrow)
+        if self.passes is not None:
+            self.passes.force(tile, row, column, out)
+            return out
+        if self.rounded and tile.dtype != row.dtype:
+            tile = block.alone(self.wide).copy_(tile)
+        # Elsewhere: memory beyond the cache is not written to once more.
+        room = block.alone(self.spare)
+        if column is None:
+            torch.mul(tile, row[:, None], out=room)
+        else:
+            torch.add(row[:, None], column, out=room).mul_(tile)
+        return self.operand(room, block)
 
     def operand(self, tile: Tensor, block: Block) -> Tensor:
         """A tile as products take it."""
@@ -137,20 +181,31 @@ class Tiles:
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
+        tile = self._similarities(block, block.alone(self.narrow) if self.rounded else room)
+        tile = self._among(room.copy_(tile) if self.rounded else tile, block)
+        for diagonal in self._diagonals(block):
+            diagonal.of(tile).fill_(-torch.inf)
+        return tile
+
+    def _diagonals(self, block: Block) -> list[Diagonal]:
+        """What the crowd leaves out of the tile along diagonals."""
+        found = map(block.inside, self.crowd.diagonals)
+        return [diagonal for diagonal in found if diagonal.length]
+
+    def _similarities(self, block: Block, room: Tensor) -> Tensor:
+        return similarities(self.stripe.scaled, self.key[block.columns], room)
+
+    def _among(self, tile: Tensor, block: Block) -> Tensor:
+        """The tile, -inf outside the crowd but for `_diagonals`."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
-        out = block.alone(self.narrow) if self.rounded else room
-        tile = similarities(self.stripe.scaled, self.key[columns], out)
-        if self.rounded:
-            tile = room.copy_(tile)
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
         if crowd.bias is not None:
             tile.add_(crowd.bias[rows, columns], alpha=LOG2E)
-        if self.shift:
-            tile -= self.shift
         if crowd.mask is not None:
             tile.masked_fill_(~crowd.mask[rows, columns], -torch.inf)
-        if crowd.row_id is not None and crowd.column_id is not None and self.few is None:
+        told = crowd.diagonals or self.few is not None
+        if crowd.row_id is not None and crowd.column_id is not None and not told:
             compare = torch.ne if crowd.only_equal else torch.eq
             out = compare(crowd.row_id[rows, None], crowd.column_id[columns])
             tile.masked_fill_(out, -torch.inf)

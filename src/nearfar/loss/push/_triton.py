@@ -211,8 +211,8 @@ def _add_logs(log: Tensor, part: Tensor) -> None:
 
 def _bound(game: Game) -> Tensor:
     """No similarity is larger, but for rounding."""
-    if game.longest is not None:
-        return game.query.new_full((), game.longest**2)
+    if game.highest is not None:
+        return game.query.new_full((), game.highest)
     sides = [game.query] if game.triangle else [game.query, game.keys]
     if not all(len(side) for side in sides):
         return game.query.new_zeros(())

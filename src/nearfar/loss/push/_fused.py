@@ -1,0 +1,180 @@
+# mypy: ignore-errors
+"""Passes over a tile in one loop each, compiled by numba; `_passes` says when.
+
+PyTorch goes over a tile once for every operation, and a large one does not stay in the cache. Here
+an entry is loaded once, and all is done to it that is to be done. Entries are float32, or bfloat16
+as the 16 bits that they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from threading import Lock
+
+import numba
+import numpy as np
+import torch
+from numba.extending import overload
+from torch import Tensor
+
+from nearfar.loss.push._crowd import Diagonal
+
+# Two launches at once are an error to the simplest of numba's thread pools.
+_LAUNCH = Lock()
+# Sums may be taken in any order; nothing is said of NaN and infinity, which must come through.
+_LOOSE = {"reassoc", "contract", "nsz"}
+# The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
+_SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
+_LEAST = np.float32(-126)
+_ZERO = np.float32(0)
+
+
+def exponentiate(
+    tile: Tensor,
+    shift: float,
+    out: Tensor,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    left_out: Sequence[Diagonal],
+) -> None:
+    """exp2(tile - shift) in ``out``, which may be the tile.
+
+    Args:
+        tile: (n, m) logits.
+        shift: Taken from each.
+        out: (n, m).
+        rows: (n,) receives sums of rows; None: nobody asks.
+        columns: (m,) receives sums of columns.
+        left_out: Where zero is to come out.
+    """
+    places = np.array(left_out, np.int64).reshape(-1, 3)
+    _run(_exponentiate, _apart(tile, out), np.float32(shift), out, rows, columns, places)
+
+
+def force(tile: Tensor, row: Tensor, column: Tensor | None, out: Tensor) -> None:
+    """(row_i + column_j) tile_ij in ``out``, which may be the tile.
+
+    Args:
+        tile: (n, m).
+        row: (n,).
+        column: (m,); None: zeros.
+        out: (n, m).
+    """
+    _run(_force, _apart(tile, out), row, column, out)
+
+
+def _apart(tile: Tensor, out: Tensor) -> Tensor | None:
+    """The tile; None if it is ``out``: loops that have to ask whether it is are not vectorised."""
+    return None if tile.data_ptr() == out.data_ptr() else tile
+
+
+def _run(loop, *words) -> None:
+    with _LAUNCH:
+        loop(torch.get_num_threads(), *(_bare(x) if isinstance(x, Tensor) else x for x in words))
+
+
+def _bare(x: Tensor) -> np.ndarray:
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def _jit(**words):
+    """Compiled once for this machine, if there is a folder to keep it in."""
+
+    def decorate(function):
+        try:
+            return numba.njit(function, cache=True, nogil=True, **words)
+        except RuntimeError:
+            return numba.njit(function, nogil=True, **words)
+
+    return decorate
+
+
+def _load(x):
+    """An entry as float32."""
+
+
+def _store(x, like):
+    """float32 as an entry of the kind of another, to the nearest, of two to the even one."""
+
+
+def _nothing(like):
+    """Minus infinity."""
+
+
+@overload(_load, inline="always")
+def _(x):
+    if isinstance(x, numba.types.Float):
+        return lambda x: x
+    return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
+
+
+@overload(_store, inline="always")
+def _(x, like):
+    if isinstance(like, numba.types.Float):
+        return lambda x, like: x
+
+    def rounded(x, like):
+        bits = np.float32(x).view(np.uint32)
+        up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16((bits + up) >> np.uint32(16))
+
+    return rounded
+
+
+@overload(_nothing, inline="always")
+def _(like):
+    if isinstance(like, numba.types.Float):
+        return lambda like: np.float32(-np.inf)
+    return lambda like: np.uint16(0xFF80)
+
+
+@numba.njit(inline="always")
+def _exp2(x):
+    whole = np.rint(x)
+    rest = x - whole
+    power = _SERIES[0]
+    for coefficient in _SERIES[1:]:
+        power = power * rest + coefficient
+    # Beyond the range these are any bits: NaN has gone into ``power``, and zero takes the rest.
+    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return _ZERO if x < _LEAST else power * bits.view(np.float32)
+
+
+@_jit(parallel=True, fastmath=_LOOSE)
+def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
+    height, width = out.shape
+    source = out if tile is None else tile
+    parts = np.zeros((threads, width), np.float32)
+    for thread in numba.prange(threads):
+        part = parts[thread]
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            for k in range(len(left_out)):
+                down = i - left_out[k, 0]
+                if 0 <= down < left_out[k, 2]:
+                    j = left_out[k, 1] + down
+                    source[i, j] = _nothing(source[i, j])
+            total = _ZERO
+            for j in range(width):
+                entry = _exp2(_load(source[i, j]) - shift)
+                out[i, j] = _store(entry, out[i, j])
+                total += entry
+                if columns is not None:
+                    part[j] += entry
+            if rows is not None:
+                rows[i] += total
+    if columns is not None:
+        for thread in range(threads):
+            columns += parts[thread]
+
+
+@_jit(parallel=True, fastmath=_LOOSE)
+def _force(threads, tile, row, column, out):
+    height, width = out.shape
+    source = out if tile is None else tile
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            weight = row[i]
+            for j in range(width):
+                both = weight if column is None else weight + column[j]
+                out[i, j] = _store(both * _load(source[i, j]), out[i, j])
