@@ -74,5 +74,14 @@ def test_the_command_line_answers_without_torch() -> None:
 def test_the_loss_needs_torch_and_nothing_else_of_ours() -> None:
     modules = loaded("import nearfar; nearfar.info_nce")
     assert "torch" in modules
-    heavy = {"kornia", "sklearn", "transformers", "lightning_fabric", "PIL", "rich", "pandas"}
+    heavy = {
+        "kornia",
+        "sklearn",
+        "transformers",
+        "lightning_fabric",
+        "PIL",
+        "rich",
+        "pandas",
+        "numba",
+    }
     assert not heavy & modules

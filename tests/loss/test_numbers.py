@@ -45,7 +45,8 @@ def outcome(name: str, inputs: tuple[Tensor, ...], backend: str) -> list[Tensor]
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
-    for name, size in {"HEIGHT": 5, "WIDTH": 7, "KEPT_HEIGHT": 5, "LOWEST": 5}.items():
+    sides = {"HEIGHT": 5, "WIDTH": 7, "KEPT_HEIGHT": 5, "KEPT_WIDTH": 7, "LOWEST": 5}
+    for name, size in sides.items():
         monkeypatch.setattr(_blocks, name, size)
     monkeypatch.setattr(_early, "STRIPE", 3 * N)
     monkeypatch.setattr(_tiled, "KEEP", keep)
@@ -58,6 +59,7 @@ def stored_as(x: Tensor, dtype: torch.dtype) -> float:
     return float(x.norm()) * info.eps / 2 + subnormal * math.sqrt(x.numel())
 
 
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("tau", [1e-3, 0.01, 0.05, 0.2, 1.0, 10.0])
 @pytest.mark.parametrize("name", FORMS)
 def test_losses_and_gradients_are_right(
@@ -104,6 +106,7 @@ def compare(
         assert error <= limit, (which, what, error, float(exact.norm()), limit)
 
 
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("tau", [0.0125, 0.5])
 @pytest.mark.parametrize("keep", [0, 2**30])
 @pytest.mark.parametrize("name", FORMS)

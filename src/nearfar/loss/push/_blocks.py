@@ -13,8 +13,8 @@ from nearfar.loss.push._game import Game
 
 # Rows and columns of a tile: 4 MiB of float32, which stay in cache.
 HEIGHT, WIDTH = 1024, 1024
-# Rows of a tile that is kept: it leaves the cache anyway, and products of higher ones are faster.
-KEPT_HEIGHT = 2048
+# Of a tile that is kept: it leaves the cache anyway, and products of larger ones are faster.
+KEPT_HEIGHT, KEPT_WIDTH = 2048, 4096
 # On the diagonal of a triangle lie so many squares that are computed whole, no smaller than this.
 SQUARES, LOWEST = 8, 128
 
@@ -62,7 +62,6 @@ class Block:
     def among(self, room: Tensor) -> Tensor:
         """The tile in room for all of them."""
         return self.alone(room[self.before :])
-
 
     def inside(self, diagonal: Diagonal) -> Diagonal:
         """What lies in the tile of a diagonal of the matrix, counted from the tile's corner."""

@@ -19,6 +19,7 @@ from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
+from nearfar.loss.push._passes import passes
 from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -136,10 +137,11 @@ def _stripes(
     grad_query, turned = torch.zeros_like(game.query), lying_zeros(game.keys)
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
+    over = passes(tiles)
     for block in tiles:
         rows, tile = block.rows, block.alone(tiles.narrow)
         sums = positive.new_zeros(len(tile))
-        tiles.exponentials(block, tile, sums, None)
+        over.exponentials(block, tile, sums)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
         gap = sums.log() + (shift / LOG2E - positive[rows])

@@ -26,8 +26,10 @@ _LAUNCH = Lock()
 _LOOSE = {"reassoc", "contract", "nsz"}
 # The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
 _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
-_LEAST = np.float32(-126)
-_ZERO = np.float32(0)
+# And of 2 atanh, up to 1/3: below 1e-8, too.
+_ODD = tuple(np.float32(2 / (2 * k + 1)) for k in range(8, -1, -1))
+_LEAST, _ZERO, _ONE = np.float32(-126), np.float32(0), np.float32(1)
+_LN2, _SMALL = np.float32(math.log(2)), np.float32(1e-15)
 
 
 def exponentiate(
@@ -69,9 +71,29 @@ def _apart(tile: Tensor, out: Tensor) -> Tensor | None:
     return None if tile.data_ptr() == out.data_ptr() else tile
 
 
-def _run(loop, *words) -> None:
+def sigmoid(
+    tile: Tensor, offset: float, scale: float, out: Tensor, left_out: Sequence[Diagonal]
+) -> tuple[float, float]:
+    """Sums of log(1 + exp(x)) and of its derivative; the derivatives times ``scale`` in ``out``.
+
+    Args:
+        tile: (n, m) logits x in base 2.
+        offset: Added to each, in base 2, too.
+        scale: Of what comes out.
+        out: (n, m), may be the tile.
+        left_out: Where zero is to come out.
+    """
+    places = np.array(left_out, np.int64).reshape(-1, 3)
+    words = np.float32(offset), np.float32(scale)
+    sums = _run(_sigmoid, _apart(tile, out), *words, out, places)
+    return tuple(sums.sum(0).tolist())
+
+
+def _run(loop, *words):
     with _LAUNCH:
-        loop(torch.get_num_threads(), *(_bare(x) if isinstance(x, Tensor) else x for x in words))
+        return loop(
+            torch.get_num_threads(), *(_bare(x) if isinstance(x, Tensor) else x for x in words)
+        )
 
 
 def _bare(x: Tensor) -> np.ndarray:
@@ -141,6 +163,27 @@ def _exp2(x):
     return _ZERO if x < _LEAST else power * bits.view(np.float32)
 
 
+@numba.njit(inline="always")
+def _log1p(x):
+    """log(1 + x) from 0 to 1, which is 2 atanh(x / (2 + x))."""
+    t = x / (_ONE + _ONE + x)
+    # Squares of less would be denormal, with which processors are slow.
+    square = max(t, _SMALL) * max(t, _SMALL)
+    total = _ODD[0]
+    for coefficient in _ODD[1:]:
+        total = total * square + coefficient
+    return total * t
+
+
+@numba.njit
+def _leave_out(tile, i, left_out):
+    for k in range(len(left_out)):
+        down = i - left_out[k, 0]
+        if 0 <= down < left_out[k, 2]:
+            j = left_out[k, 1] + down
+            tile[i, j] = _nothing(tile[i, j])
+
+
 @_jit(parallel=True, fastmath=_LOOSE)
 def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
     height, width = out.shape
@@ -149,11 +192,7 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
     for thread in numba.prange(threads):
         part = parts[thread]
         for i in range(height * thread // threads, height * (thread + 1) // threads):
-            for k in range(len(left_out)):
-                down = i - left_out[k, 0]
-                if 0 <= down < left_out[k, 2]:
-                    j = left_out[k, 1] + down
-                    source[i, j] = _nothing(source[i, j])
+            _leave_out(source, i, left_out)
             total = _ZERO
             for j in range(width):
                 entry = _exp2(_load(source[i, j]) - shift)
@@ -178,3 +217,25 @@ def _force(threads, tile, row, column, out):
             for j in range(width):
                 both = weight if column is None else weight + column[j]
                 out[i, j] = _store(both * _load(source[i, j]), out[i, j])
+
+
+@_jit(parallel=True, fastmath=_LOOSE)
+def _sigmoid(threads, tile, offset, scale, out, left_out):
+    height, width = out.shape
+    source = out if tile is None else tile
+    sums = np.zeros((threads, 2))
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            _leave_out(source, i, left_out)
+            total = each = _ZERO
+            for j in range(width):
+                x = _load(source[i, j]) + offset
+                # At most one, whatever x is.
+                small = _exp2(-abs(x))
+                slope = (_ONE if x >= _ZERO else small) / (_ONE + small)
+                total += _log1p(small) + max(x, _ZERO) * _LN2
+                each += slope
+                out[i, j] = _store(slope * scale, out[i, j])
+            sums[thread, 0] += total
+            sums[thread, 1] += each
+    return sums

@@ -50,11 +50,13 @@ class Force:
 
     def __init__(
         self,
+        tiles: Tiles,
         game: Game,
         row: tuple[Tensor, Tensor],
         column: tuple[Tensor, Tensor] | None,
         shift: float,
     ) -> None:
+        self.tiles = tiles
         self.row = self._side(game, *row)
         self.column = None if column is None else self._side(game, *column)
 
@@ -63,10 +65,10 @@ class Force:
         empty = log == -torch.inf
         return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
 
-    def of(self, tiles: Tiles, block: Block, tile: Tensor | None) -> Tensor:
-        """The forces of a tile; nothing is kept of one that takes this."""
-        tile = tiles.logits(block, block.alone(tiles.wide))
-        out = block.alone(tiles.spare)
+    def of(self, block: Block, tile: None) -> Tensor:
+        """The forces of a tile, which is computed again."""
+        tile = self.tiles.logits(block, block.alone(self.tiles.wide))
+        out = block.alone(self.tiles.spare)
         log, weight = (side[block.rows, None] for side in self.row)
         torch.sub(tile, log, out=out).exp2_().mul_(weight)
         if self.column is not None:

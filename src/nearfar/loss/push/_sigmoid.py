@@ -18,6 +18,7 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._passes import passes
 from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles
@@ -64,21 +65,12 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     turned = lying_zeros(game.keys) if gradients else None
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
+    over = passes(tiles)
     for block in tiles:
-        tile = tiles.logits(block, block.alone(tiles.wide)).add_(offset * LOG2E)
-        force = block.alone(tiles.spare)
-        if spread < 20:
-            tile.exp2_()
-            torch.add(tile, 1.0, out=force)
-            torch.div(tile, force, out=force)
-            total += tile.log1p_().sum()
-        else:
-            tile /= LOG2E
-            torch.sigmoid(tile, out=force)
-            total += functional.softplus(tile, threshold=40).sum()
+        loss, each, force = over.sigmoids(block, offset * LOG2E, game.scale, small=spread < 20)
+        total += loss
+        grad_bias += each
         if grad_query is not None and turned is not None:
-            grad_bias += force.sum()
-            force = tiles.operand(force.mul_(game.scale), block)
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
             add_turned(turned[:, block.columns], tiles.stripe.turned, force)
     tiles.close()

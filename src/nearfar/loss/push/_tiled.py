@@ -21,6 +21,7 @@ from torch import Tensor
 from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._passes import passes
 from nearfar.loss.push._product import add_product, add_turned, lying_zeros
 from nearfar.loss.push._room import KEEP, ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles
@@ -74,16 +75,16 @@ def backward(
     fixed = kept is not None or _lossless(
         game, (row[0], None if column is None else column[0]), shift
     )
-    tiles = Tiles(game, shift if fixed else None, _height(kept is not None))
+    tiles = Tiles(game, shift if fixed else None, *_sides(kept is not None))
     grad_query = torch.zeros_like(game.query) if needs_query else None
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
     if needs_query if game.triangle else needs_key:
         turned = lying_zeros(game.keys)
-    force = (_Force if fixed else _running.Force)(game, row, column, shift)
+    force = (_Force if fixed else _running.Force)(tiles, game, row, column, shift)
     for block in tiles:
         tile = None if kept is None else block.among(kept)
-        weighted = force.of(tiles, block, tile)
+        weighted = force.of(block, tile)
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
         if turned is not None and (block.mirrored or not game.triangle):
@@ -119,23 +120,25 @@ def highest(game: Game) -> float:
     return bound * LOG2E
 
 
-def _height(kept: bool) -> int | None:
-    """Rows of a tile."""
-    return _blocks.KEPT_HEIGHT if kept else None
+def _sides(kept: bool) -> tuple[int, int]:
+    """Rows and columns of a tile, at most."""
+    if kept:
+        return _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH
+    return _blocks.HEIGHT, _blocks.WIDTH
 
 
 def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
     size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    tiles = Tiles(game, shift, _height(keep))
+    tiles = Tiles(game, shift, *_sides(keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    kept = tiles.store() if keep else None
+    over, kept = passes(tiles), tiles.store() if keep else None
     for block in tiles:
         room = block.alone(tiles.narrow) if kept is None else block.among(kept)
         across = rows[block.rows]
         down = columns[block.columns] if game.both or block.mirrored else None
-        tiles.exponentials(block, room, across, down)
+        over.exponentials(block, room, across, down)
     tiles.close()
     return rows, columns if game.both else None, kept
 
@@ -154,7 +157,10 @@ def _lossless(game: Game, logs: Logs, shift: float) -> bool:
 class _Force:
     """dL / dq of a tile of exponentials: for each row and column, its incoming gradient times p."""
 
-    def __init__(self, game: Game, row: Side, column: Side | None, shift: float) -> None:
+    def __init__(
+        self, tiles: Tiles, game: Game, row: Side, column: Side | None, shift: float
+    ) -> None:
+        self.tiles, self.over = tiles, passes(tiles)
         self.row = self._weight(game, row, shift)
         self.column = None if column is None else self._weight(game, column, shift)
 
@@ -165,12 +171,12 @@ class _Force:
         weight = (shift / LOG2E - log).clamp_max_(_HIGHEST[log.dtype]).exp_()
         return weight.mul_(grad).mul_(game.scale)
 
-    def of(self, tiles: Tiles, block: Block, tile: Tensor | None) -> Tensor:
+    def of(self, block: Block, tile: Tensor | None) -> Tensor:
         """The forces of a tile, as products take them; None: it is computed again."""
         if tile is None:
-            tile = tiles.exponentials(block, block.alone(tiles.narrow), None, None)
+            tile = self.over.exponentials(block, block.alone(self.tiles.narrow))
         column = None if self.column is None else self.column[block.columns]
-        return tiles.forces(block, tile, self.row[block.rows], column)
+        return self.over.forces(block, tile, self.row[block.rows], column)
 
 
 # Natural: one over the lowest sum that counts.

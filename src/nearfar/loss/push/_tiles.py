@@ -12,7 +12,6 @@ from torch import Tensor
 from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._passes import fused
 from nearfar.loss.push._product import similarities, turned
 from nearfar.loss.push._room import ROOM
 
@@ -72,7 +71,6 @@ class Tiles:
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.blocks = Blocks(game, height, width)
-        self.passes = None if shift is None else fused(game)
 
     def __iter__(self) -> Iterator[Block]:
         """Stripe after stripe; `logits` and `stripe` are of the one in hand."""
@@ -120,74 +118,28 @@ class Tiles:
         names = ("narrow", "spare", "wide") if self.rounded else ("narrow", "spare")
         ROOM.give(*(self.__dict__.pop(name) for name in names if name in vars(self)))
 
-    def exponentials(
-        self, block: Block, room: Tensor, rows: Tensor | None, columns: Tensor | None
-    ) -> Tensor:
-        """The tile of ``block`` after exp2, less the shift.
-
-        Args:
-            block: Which.
-            room: Where to put it, as products take it.
-            rows: Receives the tile's sums along rows; None: they are not asked for.
-            columns: Along columns.
-
-        Returns:
-            The tile, in ``room`` or, before it was rounded, elsewhere.
-        """
-        if self.passes is not None and not (self.rounded and self.crowd.bias is not None):
-            tile = self._among(self._similarities(block, room), block)
-            self.passes.exponentiate(
-                tile, self.shift, room, rows, columns, self._diagonals(block)
-            )
-            return room
-        tile = self.logits(block, block.alone(self.wide) if self.rounded else room)
-        if self.shift:
-            tile -= self.shift
-        tile = torch.exp2(tile, out=tile if self.rounded else room)
-        if rows is not None:
-            rows += tile.sum(1)
-        if columns is not None:
-            columns += tile.sum(0)
-        if self.rounded:
-            room.copy_(tile)
-        return tile
-
-    def forces(self, block: Block, tile: Tensor, row: Tensor, column: Tensor | None) -> Tensor:
-        """A tile of exponentials times its rows' and columns' weights, as products take it.
-
-        Args:
-            block: Which.
-            tile: As `exponentials` has made it; it may lie in `narrow`.
-            row: (rows,).
-            column: (columns,) to be added to the rows'; None: nothing.
-        """
-        out = block.alone(self.narrow)
-        if self.passes is not None:
-            self.passes.force(tile, row, column, out)
-            return out
-        if self.rounded and tile.dtype != row.dtype:
-            tile = block.alone(self.wide).copy_(tile)
-        # Elsewhere: memory beyond the cache is not written to once more.
-        room = block.alone(self.spare)
-        if column is None:
-            torch.mul(tile, row[:, None], out=room)
-        else:
-            torch.add(row[:, None], column, out=room).mul_(tile)
-        return self.operand(room, block)
-
     def operand(self, tile: Tensor, block: Block) -> Tensor:
         """A tile as products take it."""
         return block.alone(self.narrow).copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
-        tile = self._similarities(block, block.alone(self.narrow) if self.rounded else room)
-        tile = self._among(room.copy_(tile) if self.rounded else tile, block)
-        for diagonal in self._diagonals(block):
+        if self.rounded:
+            tile = room.copy_(self._similarities(block, block.alone(self.narrow)))
+        else:
+            tile = self._similarities(block, room)
+        self._leave_out(tile, block)
+        for diagonal in self.diagonals(block):
             diagonal.of(tile).fill_(-torch.inf)
         return tile
 
-    def _diagonals(self, block: Block) -> list[Diagonal]:
+    def products(self, block: Block, room: Tensor) -> Tensor:
+        """`logits` as products make them, but for `diagonals`."""
+        tile = self._similarities(block, room)
+        self._leave_out(tile, block)
+        return tile
+
+    def diagonals(self, block: Block) -> list[Diagonal]:
         """What the crowd leaves out of the tile along diagonals."""
         found = map(block.inside, self.crowd.diagonals)
         return [diagonal for diagonal in found if diagonal.length]
@@ -195,8 +147,7 @@ class Tiles:
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
         return similarities(self.stripe.scaled, self.key[block.columns], room)
 
-    def _among(self, tile: Tensor, block: Block) -> Tensor:
-        """The tile, -inf outside the crowd but for `_diagonals`."""
+    def _leave_out(self, tile: Tensor, block: Block) -> None:
         crowd, rows, columns = self.crowd, block.rows, block.columns
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
@@ -212,4 +163,3 @@ class Tiles:
         for places in self.left_out:
             if len(places[block.number]):
                 tile.view(-1).index_fill_(0, places[block.number], -torch.inf)
-        return tile

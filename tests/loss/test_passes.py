@@ -1,0 +1,157 @@
+"""Loops compiled by numba do to a tile what PyTorch does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nearfar import ClipLoss, SigLipLoss
+from nearfar.loss.push import Diagonal, _passes
+from nearfar.loss.push._passes import _loops
+
+pytest.importorskip("numba")
+LOOPS: Any = import_module("nearfar.loss.push._fused")
+FORMATS = [torch.float32, torch.bfloat16]
+
+
+def logits(format: torch.dtype, rows: int = 37, columns: int = 53, spread: float = 9.0) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randn(rows, columns, generator=generator) * spread).to(format)
+
+
+def near(got: Tensor, wanted: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=1e-37)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: int) -> None:
+    tile = logits(format)
+    wanted = (tile.double() - 3).exp2()
+    for place in (Diagonal(30, 0, 7), Diagonal(0, 40, 13)):
+        place.of(wanted).zero_()
+    out = torch.full_like(tile, 7) if apart else tile
+    # What was there before is added to.
+    rows, columns = torch.ones(37), torch.ones(53)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        left_out = [Diagonal(30, 0, 7), Diagonal(0, 40, 13)]
+        LOOPS.exponentiate(tile, 3.0, out, rows, columns, left_out)
+    finally:
+        torch.set_num_threads(before)
+    near(out, wanted, 1e-6 if format == torch.float32 else 2**-8)
+    near(rows, 1 + wanted.sum(1), 1e-6)
+    near(columns, 1 + wanted.sum(0), 1e-6)
+
+
+def test_exponentials_of_the_whole_range() -> None:
+    tile = torch.linspace(-140, 100, 100_001).view(1, -1)
+    out = torch.empty_like(tile)
+    LOOPS.exponentiate(tile, 0.0, out, None, None, [])
+    # Below the normal numbers there is nothing.
+    wanted = torch.where(tile < -126, 0.0, tile.double().exp2())
+    near(out, wanted, 2e-7)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_not_a_number_comes_through(format: torch.dtype) -> None:
+    nan, inf = float("nan"), float("inf")
+    tile = torch.tensor([[nan, 1.0], [inf, 1.0], [-inf, 1.0]], dtype=format)
+    rows = torch.zeros(3)
+    LOOPS.exponentiate(tile, 0.0, torch.empty_like(tile), rows, None, [])
+    assert not rows[:2].isfinite().any()
+    assert rows[2] == 2
+    sums = [LOOPS.sigmoid(row.clone()[None], 0.0, 1.0, row[None], []) for row in tile]
+    assert all(x != x for x in sums[0])
+    assert sums[1][0] == inf
+    assert sums[2][0] == pytest.approx(1.0986123)
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+def test_forces(format: torch.dtype, both: bool) -> None:
+    tile = logits(format)
+    row, column = torch.rand(37), torch.rand(53) if both else None
+    wanted = row[:, None] * tile.float()
+    if column is not None:
+        wanted = (row[:, None] + column) * tile.float()
+    out = torch.empty_like(tile)
+    LOOPS.force(tile, row, column, out)
+    # bfloat16 is rounded as PyTorch rounds it.
+    torch.testing.assert_close(out, wanted.to(format), rtol=1e-6, atol=0)
+    LOOPS.force(tile, row, column, tile)
+    assert torch.equal(tile, out)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("offset", [-14.4, 0.0, 30.0, 90.0, -100.0])
+def test_sigmoids(format: torch.dtype, offset: float) -> None:
+    tile = logits(format)
+    x = (tile.double() + offset) * torch.tensor(2.0).double().log()
+    Diagonal(0, 3, 37).of(x).fill_(-torch.inf)
+    out = torch.empty_like(tile)
+    total, each = LOOPS.sigmoid(tile, offset, 3.0, out, [Diagonal(0, 3, 37)])
+    assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6)
+    assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6)
+    near(out, 3 * x.sigmoid(), 5e-6 if format == torch.float32 else 2**-8)
+
+
+def outcome(n: int = 1100) -> list[Tensor]:
+    """A loss of more rows than the loops are loaded for."""
+    generator = torch.Generator().manual_seed(1)
+    q, k = (torch.randn(n, 8, generator=generator, requires_grad=True) for _ in range(2))
+    loss = ClipLoss(backend="tiled")(q, k, 1.0) + SigLipLoss()(q, k, 1.0, -3.0)
+    return [loss.detach(), *torch.autograd.grad(loss, (q, k))]
+
+
+def close(one: list[Tensor], other: list[Tensor]) -> None:
+    for x, y in zip(one, other, strict=True):
+        torch.testing.assert_close(x, y, rtol=2e-5, atol=1e-8)
+
+
+def test_large_batches_take_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    force = LOOPS.force
+    monkeypatch.setattr(LOOPS, "force", lambda *words: (calls.append(1), force(*words)))
+    found = outcome()
+    assert calls
+    monkeypatch.setattr(_passes, "LEAST", 2**62)
+    calls.clear()
+    close(outcome(), found)
+    assert not calls
+
+
+def test_threads_may_take_them_at_once() -> None:
+    wanted = outcome()
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(outcome, [1100] * 6):
+            close(found, wanted)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_without_numba_all_goes_on(
+    broken: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = outcome()
+    if broken:
+        monkeypatch.setitem(sys.modules, "nearfar.loss.push._fused", None)
+        monkeypatch.delattr("nearfar.loss.push._fused", raising=False)
+    else:
+        monkeypatch.setattr(_passes, "find_spec", lambda name: None)
+    _loops.cache_clear()
+    try:
+        with caplog.at_level(logging.DEBUG, "nearfar.loss"):
+            close(outcome(), wanted)
+    finally:
+        _loops.cache_clear()
+    wanted_words = "cannot be imported" if broken else "pip install 'nearfar[fast]'"
+    assert wanted_words in caplog.text
