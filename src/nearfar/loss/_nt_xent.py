@@ -14,7 +14,7 @@ from nearfar.loss._numbers import HIGHEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
-from nearfar.loss._whole import whole
+from nearfar.loss._whole import fits, whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game, partners
 
@@ -69,7 +69,7 @@ class NTXentLoss(Loss):
                 without any negative.
         """
         views = (z0, z1, *more_views)
-        if len(views) == 2 and self.short(z0, z1, ids):
+        if len(views) == 2 and self.short(z0, z1, ids) and fits(2 * len(z0)):
             small = self._small(torch.cat(views), ids)
             if small is not None:
                 return small

@@ -14,8 +14,8 @@ from nearfar.loss._ring import ring_push, ring_sigmoid_push
 from nearfar.loss.push import (
     Backend,
     Crowd,
-    Game,
     Diagonal,
+    Game,
     contrast_sum,
     pull,
     push_pull,

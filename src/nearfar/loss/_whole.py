@@ -62,6 +62,11 @@ class OutOfRangeError(Exception):
     """The long way round is needed."""
 
 
+def fits(rows: int) -> bool:
+    """A batch of so many rows may be taken at once."""
+    return rows * rows <= MOST
+
+
 def whole(
     rule: Rule,
     query: Tensor,
@@ -86,7 +91,7 @@ def whole(
         reduction: ``none`` gives (N,), else ``sum`` or ``mean``.
     """
     rows = query.shape[0]
-    if rows * rows > MOST:
+    if not fits(rows):
         return None
     try:
         # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.

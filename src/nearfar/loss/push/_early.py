@@ -149,7 +149,7 @@ def _stripes(
         weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
         grad_positive[rows] = -weight
         share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
-        lying = tiles.stripe.turned
+        lying = tiles.lying
         if narrow:
             # A row's factor goes to its query, which is smaller than its tiles.
             lying = lying * share.T.to(lying.dtype)

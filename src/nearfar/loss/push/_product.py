@@ -25,10 +25,12 @@ _APART = 16
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
-def similarities(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
-    """``query @ key.T``, in ``out`` or, where that is faster, in a new tensor."""
+def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tensor:
+    """``factor * query @ key.T``, in ``out`` or, where that is faster, in a new tensor."""
     linear = _linear(query, key)
-    return torch.mm(query, key.T, out=out) if linear is None else linear(query, key)
+    if linear is None:
+        return torch.addmm(out, query, key.T, beta=0, alpha=factor, out=out)
+    return linear(query * factor, key)
 
 
 def product(a: Tensor, b: Tensor, factor: float) -> Tensor:

@@ -65,8 +65,8 @@ class Force:
         empty = log == -torch.inf
         return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
 
-    def of(self, block: Block, tile: None) -> Tensor:
-        """The forces of a tile, which is computed again."""
+    def of(self, block: Block, tile: Tensor | None) -> Tensor:
+        """The forces of a tile; it is computed again, and ``tile`` is None."""
         tile = self.tiles.logits(block, block.alone(self.tiles.wide))
         out = block.alone(self.tiles.spare)
         log, weight = (side[block.rows, None] for side in self.row)

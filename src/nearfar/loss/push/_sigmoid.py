@@ -72,7 +72,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
         grad_bias += each
         if grad_query is not None and turned is not None:
             add_product(grad_query[block.rows], force, tiles.key[block.columns])
-            add_turned(turned[:, block.columns], tiles.stripe.turned, force)
+            add_turned(turned[:, block.columns], tiles.lying, force)
     tiles.close()
     grad_key = None if turned is None else turned.T.contiguous()
     return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))

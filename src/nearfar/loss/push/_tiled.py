@@ -88,7 +88,7 @@ def backward(
         if grad_query is not None:
             add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
         if turned is not None and (block.mirrored or not game.triangle):
-            add_turned(turned[:, block.columns], tiles.stripe.turned, weighted)
+            add_turned(turned[:, block.columns], tiles.lying, weighted)
     if kept is not None:
         ROOM.give(kept)
     tiles.close()
@@ -104,20 +104,24 @@ def shift_of(game: Game) -> float:
 
 
 def measured(game: Game) -> Game:
-    """The game, knowing its highest similarity."""
-    if game.highest is not None:
-        return game
-    sides = [game.query] if game.triangle else [game.query, game.keys]
-    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
-    return replace(game, highest=lengths[0] * lengths[-1])
+    """The game, for whom it is known how high similarities are at most."""
+    return game if game.highest is not None else replace(game, highest=_similarity(game))
 
 
 def highest(game: Game) -> float:
     """No base-2 logit is above this."""
-    bound = measured(game).highest * game.scale.item()  # type: ignore[operator]
+    similarity = _similarity(game) if game.highest is None else game.highest
+    bound = similarity * game.scale.item()
     if game.crowd.bias is not None and game.crowd.bias.numel():
         bound += max(0.0, float(game.crowd.bias.max()))
     return bound * LOG2E
+
+
+def _similarity(game: Game) -> float:
+    """No q_i . k_j is above this."""
+    sides = [game.query] if game.triangle else [game.query, game.keys]
+    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
+    return lengths[0] * lengths[-1]
 
 
 def _sides(kept: bool) -> tuple[int, int]:

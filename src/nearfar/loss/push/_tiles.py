@@ -18,28 +18,6 @@ from nearfar.loss.push._room import ROOM
 LOG2E = math.log2(math.e)
 
 
-class Stripe:
-    """Some of the queries, as products want them; made when they are first asked for.
-
-    Args:
-        query: (n, D).
-        factor: Of the logits.
-    """
-
-    def __init__(self, query: Tensor, factor: float) -> None:
-        self.query, self.factor = query, factor
-
-    @cached_property
-    def scaled(self) -> Tensor:
-        """(n, D), so that their products are logits."""
-        return self.query * self.factor
-
-    @cached_property
-    def turned(self) -> Tensor:
-        """(D, n)."""
-        return turned(self.query)
-
-
 class Tiles:
     """Logits in base 2, tile by tile: exp2 costs a third of exp on common processors.
 
@@ -73,13 +51,19 @@ class Tiles:
         self.blocks = Blocks(game, height, width)
 
     def __iter__(self) -> Iterator[Block]:
-        """Stripe after stripe; `logits` and `stripe` are of the one in hand."""
+        """Stripe after stripe; `logits`, `stripe` and `lying` are of the one in hand."""
         rows = None
         for block in self.blocks:
             if block.rows != rows:
                 rows = block.rows
-                self.stripe = Stripe(self.query[rows], self.factor)
+                self.stripe = self.query[rows]
+                vars(self).pop("lying", None)
             yield block
+
+    @cached_property
+    def lying(self) -> Tensor:
+        """The queries in hand, (D, n), for products with tiles that are taken across."""
+        return turned(self.stripe)
 
     @cached_property
     def few(self) -> Pairs | None:
@@ -145,7 +129,7 @@ class Tiles:
         return [diagonal for diagonal in found if diagonal.length]
 
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
-        return similarities(self.stripe.scaled, self.key[block.columns], room)
+        return similarities(self.stripe, self.key[block.columns], room, self.factor)
 
     def _leave_out(self, tile: Tensor, block: Block) -> None:
         crowd, rows, columns = self.crowd, block.rows, block.columns
