@@ -18,11 +18,13 @@ import multiprocessing
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
 from itertools import product
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from between import EncoderStep
@@ -33,7 +35,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nearfar.loss._engine import EXACT_TO
-from nearfar.loss.push import similarities
+from nearfar.loss.push import _passes, similarities
 
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
@@ -52,6 +54,7 @@ FEW_FROM, ONCE_FROM = 16384, 32768
 # So many times nearfar's time is slow: about 5 runs will do.
 SLOW = 10
 BF16 = "nearfar, bf16"
+WITHOUT = "nearfar, no numba"
 COMPILED = "PyTorch, compiled"
 
 Row = dict[str, Any]
@@ -71,6 +74,16 @@ def step(loss: Loss, q: Tensor, k: Tensor) -> float:
     if value.requires_grad:
         value.backward()
     return value.item()
+
+
+def without_numba(run: Callable[[], object]) -> Callable[[], object]:
+    """The same by PyTorch's operations alone."""
+
+    def go() -> None:
+        with patch.object(_passes, "LEAST", 2**62):
+            run()
+
+    return go
 
 
 def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
@@ -148,6 +161,8 @@ def measure(
         coarse = nearfar(form, tau, products="bf16")
     except TypeError:  # not there yet
         coarse = None
+    if n**2 >= _passes.LEAST:
+        runs[WITHOUT] = without_numba(runs["nearfar"])
     if coarse and n > EXACT_TO:
         runs[BF16] = lambda: step(coarse, q, k)
         if n <= 8192:
@@ -261,6 +276,7 @@ def main() -> None:
     names = {"nearfar", *words.names.split(";")} if words.names else ()
     known = {form: agree(form, TAU, names) for form in dict.fromkeys(cell[0] for cell in grid)}
     versions = {one.package: one.version() for form in known.values() for one in form.values()}
+    versions["numba"] = metadata.version("numba")
     rows: list[Row] = []
     if words.out and words.out.is_file():
         rows = json.loads(words.out.read_text())["rows"]

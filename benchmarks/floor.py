@@ -1,4 +1,4 @@
-"""What the loss costs without a library around it: what eager PyTorch leaves to be won.
+"""What the loss costs in PyTorch's operations without a library around them.
 
     python benchmarks/floor.py --out benchmarks/results/loss_floor.json
 

@@ -26,6 +26,8 @@ from machine import describe, memory
 
 SIZES = "1024,2048,4096,8192"
 DIM = 256
+# So many rows are taken by tiles.
+TILED = 2112
 HUGE = 131072
 # Where nearfar keeps the budget of exponentiated tiles, in bytes.
 BUDGET = ("nearfar.loss.push._tiled", "KEEP")
@@ -38,7 +40,7 @@ def resident(what: str) -> int:
 
 
 def peak(form: str, name: str, n: int, keep: bool) -> int:
-    """Bytes at most, in this process, beyond what was there after a tiny call."""
+    """Bytes at most, in this process, beyond what was there after a small call."""
     if not keep:
         module, constant = BUDGET
         if not hasattr(import_module(module), constant):
@@ -46,8 +48,9 @@ def peak(form: str, name: str, n: int, keep: bool) -> int:
         setattr(import_module(module), constant, 0)
     (loss,) = field(form, TAU, [name])[0].values()
     q, k = batch(n, DIM)
-    # A tiny call first; a compiled function is compiled for its shape.
-    step(loss, *(batch(n, DIM) if "compiled" in name else batch(64, DIM)))
+    # A small call first; a compiled function is compiled for its shape, nearfar's loops for tiles.
+    small = {"PyTorch, compiled": n, "nearfar": TILED}.get(name, 64)
+    step(loss, *batch(small, DIM))
     q.grad = k.grad = None
     gc.collect()
     CDLL(None).malloc_trim(0)

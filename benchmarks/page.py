@@ -15,6 +15,7 @@ from cpu import (
     SWEEP,
     TABLE,
     UNITS_KEPT,
+    WITHOUT,
     Row,
     best_peer,
     everyone,
@@ -48,7 +49,8 @@ from the raw medians in benchmarks/results/loss_cpu.json and loss_memory.json.
 of them, without the time to compile. All contestants agree with nearfar's value at N = 64 to 1e-4,
 then take turns in one process for each row, in a new order each time, with an encoder's step
 between any two that is not timed; times are medians. **Ratio** is the time of the fastest other
-contestant as it is over nearfar's: above 1, nearfar is faster. **Compiled** is the same for
+contestant as it is over nearfar's: above 1, nearfar is faster; **no numba**, over nearfar's without
+`nearfar[fast]`. **Compiled** is the same for
 PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape;
 they take turns with nearfar alone, afterwards. **Products** is the time of the bare matrix products
 the form needs, measured in the same process, over nearfar's.
@@ -60,8 +62,9 @@ FLOOR = """## What is left to win
 
 The same tiles without a library around them: all room taken beforehand, no checks, no options, no
 autograd (`benchmarks/floor.py`, in turns with nearfar and PyTorch alone). Of all ways to cut the
-matrix that we tried, this **floor** is the fastest of eager PyTorch's operations on this machine,
-to a few per cent; **products** is its share of bare matrix products.
+matrix that we tried, this **floor** is the fastest of PyTorch's operations on this machine, to a few
+per cent; nearfar's loops, compiled by numba, go below it. **Products** is the share of bare matrix
+products in nearfar's time there.
 """
 
 RANKS = """## Several ranks
@@ -94,9 +97,15 @@ def mib(size: float) -> str:
     return f"{size / 2**20:,.0f}"
 
 
-def times(ahead: float | None) -> str:
+def times(more: float | None) -> str:
     """A ratio."""
-    return f"{ahead:.2f}" if ahead else "-"
+    return f"{more:.2f}" if more else "-"
+
+
+def ahead(row: Row, name: str = "nearfar") -> float | None:
+    """The time of the fastest other contestant over nearfar's."""
+    best, own = row["seconds"].get(best_peer(row)), row["seconds"].get(name)
+    return best / own if best and own else None
 
 
 def pick(rows: list[Row], cells: Iterable[tuple[str, int, int, float]]) -> list[Row]:
@@ -116,6 +125,7 @@ def against(rows: list[Row]) -> str:
             "best other, ms",
             "which",
             "ratio",
+            "no numba",
             "compiled",
             "products",
         ),
@@ -123,7 +133,7 @@ def against(rows: list[Row]) -> str:
             (
                 *(row["form"], row["n"], row["d"], ms(row["seconds"]["nearfar"])),
                 *((ms(row["seconds"][best]), best) if (best := best_peer(row)) else ("", "")),
-                *(times(ratio(row, best_peer(row))), times(ratio(row, COMPILED))),
+                *(times(ahead(row)), times(ahead(row, WITHOUT)), times(ratio(row, COMPILED))),
                 f"{roofline(row):.0%}",
             )
             for row in rows
@@ -135,16 +145,25 @@ def floor(rows: list[Row]) -> str:
     """nearfar beside the bare operations."""
 
     def products(row: Row) -> float:
-        return UNITS_KEPT[row["form"]] * row["seconds"]["product"] / row["seconds"]["floor"]
+        return UNITS_KEPT[row["form"]] * row["seconds"]["product"] / row["seconds"]["nearfar"]
 
     names = "PyTorch", "nearfar", "floor"
     return table(
-        ("form", "N", "D", *(f"{name}, ms" for name in names), "PyTorch / floor", "products"),
+        (
+            "form",
+            "N",
+            "D",
+            *(f"{name}, ms" for name in names),
+            "PyTorch / nearfar",
+            "nearfar / floor",
+            "products",
+        ),
         (
             (
                 *(row["form"], row["n"], row["d"]),
                 *(ms(row["seconds"][name]) for name in names),
-                times(row["seconds"]["PyTorch"] / row["seconds"]["floor"]),
+                times(row["seconds"]["PyTorch"] / row["seconds"]["nearfar"]),
+                times(row["seconds"]["nearfar"] / row["seconds"]["floor"]),
                 f"{products(row):.0%}",
             )
             for row in rows
@@ -160,8 +179,7 @@ def cold(rows: list[Row]) -> tuple[str, ...]:
 def sweep(rows: list[Row]) -> str:
     """Ratios: a line for each N, a column for each form."""
     cells = {
-        (row["form"], row["n"]): f"{times(ratio(row, best_peer(row)))}"
-        f" ({times(ratio(row, COMPILED))})"
+        (row["form"], row["n"]): f"{times(ahead(row))} ({times(ratio(row, COMPILED))})"
         for row in rows
     }
     sizes = sorted({n for _, n in cells})
