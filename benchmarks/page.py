@@ -62,9 +62,9 @@ FLOOR = """## What is left to win
 
 The same tiles without a library around them: all room taken beforehand, no checks, no options, no
 autograd (`benchmarks/floor.py`, in turns with nearfar and PyTorch alone). Of all ways to cut the
-matrix that we tried, this **floor** is the fastest of PyTorch's operations on this machine, to a few
-per cent; nearfar's loops, compiled by numba, go below it. **Products** is the share of bare matrix
-products in nearfar's time there.
+matrix that we tried, this **floor** is the fastest of PyTorch's operations on this machine, to a
+few per cent; nearfar's loops, compiled by numba, go below it. **Products** is the share of bare
+matrix products in nearfar's time there.
 """
 
 RANKS = """## Several ranks
