@@ -132,7 +132,8 @@ class FusedPasses(Passes):
         self, block: Block, room: Tensor, rows: Tensor | None = None, columns: Tensor | None = None
     ) -> Tensor:
         """As without loops; always in ``room``."""
-        tile = self.tiles.products(block, room)
+        # Memory beyond the cache is written to once, in order, and not by the product.
+        tile = self.tiles.products(block, block.alone(self.tiles.narrow))
         left_out = self.tiles.diagonals(block)
         self.loops.exponentiate(tile, self.tiles.shift, room, rows, columns, left_out)
         return room

@@ -75,7 +75,7 @@ def backward(
     fixed = kept is not None or _lossless(
         game, (row[0], None if column is None else column[0]), shift
     )
-    tiles = Tiles(game, shift if fixed else None, *_sides(kept is not None))
+    tiles = Tiles(game, shift if fixed else None, *_sides(game, kept is not None))
     grad_query = torch.zeros_like(game.query) if needs_query else None
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
@@ -124,17 +124,17 @@ def _similarity(game: Game) -> float:
     return lengths[0] * lengths[-1]
 
 
-def _sides(kept: bool) -> tuple[int, int]:
+def _sides(game: Game, kept: bool) -> tuple[int, int]:
     """Rows and columns of a tile, at most."""
-    if kept:
-        return _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH
+    if kept:  # as many bytes in bfloat16
+        return _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH * (2 if game.bf16 else 1)
     return _blocks.HEIGHT, _blocks.WIDTH
 
 
 def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
     size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    tiles = Tiles(game, shift, *_sides(keep))
+    tiles = Tiles(game, shift, *_sides(game, keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
     over, kept = passes(tiles), tiles.store() if keep else None
