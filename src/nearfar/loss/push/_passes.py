@@ -54,7 +54,7 @@ class Passes:
             The tile, in ``room`` or, before it was rounded, elsewhere.
         """
         tiles = self.tiles
-        tile = tiles.logits(block, block.alone(tiles.wide) if tiles.rounded else room)
+        tile = tiles.logits(block, block.alone(tiles.wide))
         if tiles.shift:
             tile -= tiles.shift
         tile = torch.exp2(tile, out=tile if tiles.rounded else room)
