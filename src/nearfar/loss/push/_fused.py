@@ -66,11 +66,6 @@ def force(tile: Tensor, row: Tensor, column: Tensor | None, out: Tensor) -> None
     _run(_force, _apart(tile, out), row, column, out)
 
 
-def _apart(tile: Tensor, out: Tensor) -> Tensor | None:
-    """The tile; None if it is ``out``: loops that have to ask whether it is are not vectorised."""
-    return None if tile.data_ptr() == out.data_ptr() else tile
-
-
 def sigmoid(
     tile: Tensor, offset: float, scale: float, out: Tensor, left_out: Sequence[Diagonal]
 ) -> tuple[float, float]:
@@ -89,6 +84,11 @@ def sigmoid(
     return tuple(sums.sum(0).tolist())
 
 
+def _apart(tile: Tensor, out: Tensor) -> Tensor | None:
+    """The tile; None if it is ``out``: loops that have to ask whether it is are not vectorised."""
+    return None if tile.data_ptr() == out.data_ptr() else tile
+
+
 def _run(loop, *words):
     with _LAUNCH:
         return loop(
@@ -100,16 +100,13 @@ def _bare(x: Tensor) -> np.ndarray:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _jit(**words):
-    """Compiled once for this machine, if there is a folder to keep it in."""
-
-    def decorate(function):
-        try:
-            return numba.njit(function, cache=True, nogil=True, **words)
-        except RuntimeError:
-            return numba.njit(function, nogil=True, **words)
-
-    return decorate
+def _compiled(loop):
+    """Compiled once on this machine, if there is a folder to keep it in."""
+    words = {"parallel": True, "nogil": True, "fastmath": _LOOSE, "error_model": "numpy"}
+    try:
+        return numba.njit(loop, cache=True, **words)
+    except RuntimeError:
+        return numba.njit(loop, **words)
 
 
 def _load(x):
@@ -184,7 +181,7 @@ def _leave_out(tile, i, left_out):
             tile[i, j] = _nothing(tile[i, j])
 
 
-@_jit(parallel=True, fastmath=_LOOSE)
+@_compiled
 def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
     height, width = out.shape
     source = out if tile is None else tile
@@ -207,7 +204,7 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
             columns += parts[thread]
 
 
-@_jit(parallel=True, fastmath=_LOOSE)
+@_compiled
 def _force(threads, tile, row, column, out):
     height, width = out.shape
     source = out if tile is None else tile
@@ -219,7 +216,7 @@ def _force(threads, tile, row, column, out):
                 out[i, j] = _store(both * _load(source[i, j]), out[i, j])
 
 
-@_jit(parallel=True, fastmath=_LOOSE)
+@_compiled
 def _sigmoid(threads, tile, offset, scale, out, left_out):
     height, width = out.shape
     source = out if tile is None else tile
