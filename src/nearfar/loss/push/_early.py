@@ -20,7 +20,7 @@ from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._passes import passes
-from nearfar.loss.push._product import add_product, add_turned, lying_zeros
+from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
@@ -134,7 +134,8 @@ def _stripes(
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
     tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
-    grad_query, turned = torch.zeros_like(game.query), lying_zeros(game.keys)
+    # A stripe has all keys: it is alone with its queries, and the first of all has their keys.
+    grad_query, turned = torch.empty_like(game.query), lying(game.keys)
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
     over = passes(tiles)
@@ -149,16 +150,16 @@ def _stripes(
         weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
         grad_positive[rows] = -weight
         share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
-        lying = tiles.lying
+        queries = tiles.lying
         if narrow:
             # A row's factor goes to its query, which is smaller than its tiles.
-            lying = lying * share.T.to(lying.dtype)
+            queries = queries * share.T.to(queries.dtype)
         else:
             tile *= share.to(tile.dtype)
         if needs_query:
-            add_product(grad_query[rows], tile, tiles.key)
+            add_product(grad_query[rows], tile, tiles.key, first=True)
         if needs_key:
-            add_turned(turned, lying, tile)
+            add_turned(turned, queries, tile, first=block.number == 0)
         if narrow:
             grad_query[rows] *= share
     tiles.close()

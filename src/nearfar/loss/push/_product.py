@@ -42,23 +42,23 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
     return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor)
 
 
-def add_product(to: Tensor, tile: Tensor, other: Tensor) -> None:
-    """``to += tile @ other``, added up in the precision of ``to``."""
-    _add(to, tile, other, _linear(tile, other))
+def add_product(to: Tensor, tile: Tensor, other: Tensor, *, first: bool = False) -> None:
+    """``to += tile @ other`` in the precision of ``to``, to nothing if it is the first."""
+    _add(to, tile, other, _linear(tile, other), first)
 
 
-def add_turned(to: Tensor, other: Tensor, tile: Tensor) -> None:
+def add_turned(to: Tensor, other: Tensor, tile: Tensor, *, first: bool = False) -> None:
     """``to += other @ tile``: a sum over a tile's rows is faster lying on its side."""
-    _add(to, other, tile, _linear(tile, other))
+    _add(to, other, tile, _linear(tile, other), first)
 
 
-def lying_zeros(rows: Tensor) -> Tensor:
-    """Zeros of the shape of ``rows.T``, for `add_turned`.
+def lying(rows: Tensor) -> Tensor:
+    """Room of the shape of ``rows.T``, for `add_turned`.
 
     Lines of memory that are a power of two apart want the same places in the cache, so that turning
     them back took three times as long.
     """
-    return rows.new_zeros(rows.shape[1], len(rows) + _APART)[:, : len(rows)]
+    return rows.new_empty(rows.shape[1], len(rows) + _APART)[:, : len(rows)]
 
 
 def turned(rows: Tensor) -> Tensor:
@@ -67,13 +67,15 @@ def turned(rows: Tensor) -> Tensor:
     return rows.T if either else rows.T.contiguous()
 
 
-def _add(to: Tensor, a: Tensor, b: Tensor, linear: Product | None) -> None:
-    if linear is not None:
-        to += linear(a, b.T)
-    elif a.dtype == to.dtype:
-        torch.addmm(to, a, b, out=to)
+def _add(to: Tensor, a: Tensor, b: Tensor, linear: Product | None, first: bool) -> None:
+    if linear is None and a.dtype == to.dtype:
+        torch.addmm(to, a, b, beta=0 if first else 1, out=to)
+        return
+    found = a @ b if linear is None else linear(a, b.T)
+    if first:
+        to.copy_(found)
     else:
-        to += a @ b
+        to += found
 
 
 def _linear(a: Tensor, b: Tensor) -> Product | None:

@@ -19,7 +19,7 @@ from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._passes import passes
-from nearfar.loss.push._product import add_product, add_turned, lying_zeros
+from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -62,7 +62,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
     grad_query = torch.zeros_like(game.query) if gradients else None
-    turned = lying_zeros(game.keys) if gradients else None
+    turned = lying(game.keys).zero_() if gradients else None
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
     over = passes(tiles)

@@ -1,9 +1,9 @@
 """The tiled backend: logsumexp of a similarity matrix that is never stored.
 
 Similarities are computed tile by tile into room that stays in the cache, exponentiated once and
-summed along rows and columns (`_passes`). The backward pass finds the exponentiated tiles kept while
-they fit a memory budget (3 matrix products for both directions), or computes them again (4). One
-batch against itself needs only the tiles on and above the diagonal: half of everything.
+summed along rows and columns (`_passes`). The backward pass finds the exponentiated tiles kept
+while they fit a memory budget (3 matrix products for both directions), or computes them again (4).
+One batch against itself needs only the tiles on and above the diagonal: half of everything.
 
 One constant is subtracted from all logits, small enough that no sum overflows. Where that lets a
 sum underflow, the pass is done again with a running maximum for every row and column, which costs a
@@ -22,7 +22,7 @@ from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._passes import passes
-from nearfar.loss.push._product import add_product, add_turned, lying_zeros
+from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._room import KEEP, ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -80,7 +80,7 @@ def backward(
     # The keys' gradient lies on its side; of a triangle, it is the queries', too.
     turned = None
     if needs_query if game.triangle else needs_key:
-        turned = lying_zeros(game.keys)
+        turned = lying(game.keys).zero_()
     force = (_Force if fixed else _running.Force)(tiles, game, row, column, shift)
     for block in tiles:
         tile = None if kept is None else block.among(kept)
