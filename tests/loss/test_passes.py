@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -135,6 +137,23 @@ def test_threads_may_take_them_at_once() -> None:
     with ThreadPoolExecutor(3) as pool:
         for found in pool.map(outcome, [1100] * 6):
             close(found, wanted)
+
+
+FORKED = """
+import os, torch, nearfar
+torch.set_num_threads(1)
+q, k = torch.randn(2, 2100, 8)
+wanted = nearfar.ClipLoss()(q, k, 1.0)
+child = os.fork()
+if child == 0:
+    os._exit(int(not torch.allclose(nearfar.ClipLoss()(q, k, 1.0), wanted)))
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_goes_on() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -19,7 +19,7 @@ from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
-from nearfar.loss.push._passes import passes
+from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -138,11 +138,11 @@ def _stripes(
     grad_query, turned = torch.empty_like(game.query), lying(game.keys)
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
-    over = passes(tiles)
+    passes = passes_over(tiles)
     for block in tiles:
         rows, tile = block.rows, block.alone(tiles.narrow)
         sums = positive.new_zeros(len(tile))
-        over.exponentials(block, tile, sums)
+        passes.exponentials(block, tile, sums)
         if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
             raise _UnderflowError
         gap = sums.log() + (shift / LOG2E - positive[rows])

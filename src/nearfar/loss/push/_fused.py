@@ -9,6 +9,7 @@ as the 16 bits that they are.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from threading import Lock
 
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from nearfar.loss.push._crowd import Diagonal
 
+# Whose threads numba's are.
+PROCESS = os.getpid()
 # Two launches at once are an error to the simplest of numba's thread pools.
 _LAUNCH = Lock()
 # Sums may be taken in any order; nothing is said of NaN and infinity, which must come through.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -19,14 +20,17 @@ LOG = logging.getLogger("nearfar.loss")
 LEAST = 1024 * 1024
 
 
-def passes(tiles: Tiles) -> Passes:
+def passes_over(tiles: Tiles) -> Passes:
     """The faster ones that are at hand."""
     enough = len(tiles.query) * len(tiles.key) >= LEAST
     known = tiles.like.is_cpu and tiles.like.dtype == torch.float32
     # What is added to rounded products is added in float32, by PyTorch.
     whole = not (tiles.rounded and tiles.crowd.bias is not None)
     loops = _loops() if enough and known and whole else None
-    return Passes(tiles) if loops is None else FusedPasses(tiles, loops)
+    # A forked child has none of numba's threads, and numba would end it for asking.
+    if loops is None or loops.PROCESS != os.getpid():
+        return Passes(tiles)
+    return FusedPasses(tiles, loops)
 
 
 class Passes:

@@ -18,7 +18,7 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._passes import passes
+from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles
@@ -65,9 +65,9 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     turned = lying(game.keys).zero_() if gradients else None
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
-    over = passes(tiles)
+    passes = passes_over(tiles)
     for block in tiles:
-        loss, each, force = over.sigmoids(block, offset * LOG2E, game.scale, small=spread < 20)
+        loss, each, force = passes.sigmoids(block, offset * LOG2E, game.scale, small=spread < 20)
         total += loss
         grad_bias += each
         if grad_query is not None and turned is not None:

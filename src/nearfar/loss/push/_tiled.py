@@ -21,7 +21,7 @@ from torch import Tensor
 from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._passes import passes
+from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._room import KEEP, ROOM
 from nearfar.loss.push._tiles import LOG2E, Tiles
@@ -137,12 +137,12 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     tiles = Tiles(game, shift, *_sides(game, keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    over, kept = passes(tiles), tiles.store() if keep else None
+    passes, kept = passes_over(tiles), tiles.store() if keep else None
     for block in tiles:
         room = block.alone(tiles.narrow) if kept is None else block.among(kept)
         across = rows[block.rows]
         down = columns[block.columns] if game.both or block.mirrored else None
-        over.exponentials(block, room, across, down)
+        passes.exponentials(block, room, across, down)
     tiles.close()
     return rows, columns if game.both else None, kept
 
@@ -164,7 +164,7 @@ class _Force:
     def __init__(
         self, tiles: Tiles, game: Game, row: Side, column: Side | None, shift: float
     ) -> None:
-        self.tiles, self.over = tiles, passes(tiles)
+        self.tiles, self.passes = tiles, passes_over(tiles)
         self.row = self._weight(game, row, shift)
         self.column = None if column is None else self._weight(game, column, shift)
 
@@ -178,9 +178,9 @@ class _Force:
     def of(self, block: Block, tile: Tensor | None) -> Tensor:
         """The forces of a tile, as products take them; None: it is computed again."""
         if tile is None:
-            tile = self.over.exponentials(block, block.alone(self.tiles.narrow))
+            tile = self.passes.exponentials(block, block.alone(self.tiles.narrow))
         column = None if self.column is None else self.column[block.columns]
-        return self.over.forces(block, tile, self.row[block.rows], column)
+        return self.passes.forces(block, tile, self.row[block.rows], column)
 
 
 # Natural: one over the lowest sum that counts.
