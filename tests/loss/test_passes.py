@@ -144,6 +144,7 @@ import os, torch, nearfar
 torch.set_num_threads(1)
 q, k = torch.randn(2, 2100, 8)
 wanted = nearfar.ClipLoss()(q, k, 1.0)
+assert torch.get_num_threads() == 1
 child = os.fork()
 if child == 0:
     os._exit(int(not torch.allclose(nearfar.ClipLoss()(q, k, 1.0), wanted)))
@@ -152,7 +153,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_goes_on() -> None:
+def test_threads_stay_as_many_and_a_forked_child_goes_on() -> None:
     subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
 
 

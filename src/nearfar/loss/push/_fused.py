@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, Thread
 
 import numba
 import numpy as np
@@ -23,6 +23,11 @@ from nearfar.loss.push._crowd import Diagonal
 
 # Whose threads numba's are.
 PROCESS = os.getpid()
+# numba starts its threads when it is first asked about them, and then tells OpenMP how many the
+# asking thread may have: PyTorch's OpenMP may be the same, and has a number of its own.
+_starter = Thread(target=numba.get_num_threads)
+_starter.start()
+_starter.join()
 # Two launches at once are an error to the simplest of numba's thread pools.
 _LAUNCH = Lock()
 # Sums may be taken in any order; nothing is said of NaN and infinity, which must come through.

@@ -28,7 +28,7 @@ def passes_over(tiles: Tiles) -> Passes:
     whole = not (tiles.rounded and tiles.crowd.bias is not None)
     loops = _loops() if enough and known and whole else None
     # A forked child has none of numba's threads, and numba would end it for asking.
-    if loops is None or loops.PROCESS != os.getpid():
+    if loops is None or os.getpid() != loops.PROCESS:
         return Passes(tiles)
     return FusedPasses(tiles, loops)
 
