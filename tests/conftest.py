@@ -52,3 +52,13 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["--steps", "80", "--batch_size", "32", "--crop", "0.6"]
     assert main(["train", "images", str(shapes), "--out", str(run), *flags]) == 0
     return run
+
+
+@pytest.fixture(params=["PyTorch", "numba"])
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who goes over tiles, whatever their size."""
+    name: str = request.param
+    if name == "numba":
+        pytest.importorskip("numba")
+    monkeypatch.setattr("nearfar.loss.push._passes.LEAST", 0 if name == "numba" else 2**62)
+    return name
