@@ -25,7 +25,7 @@ class Tiles:
 
     Args:
         game: Who plays.
-        shift: Taken from every logit before `exponentials`; None: nobody will ask for them.
+        shift: Taken by `Passes` from every logit before exp2; None: they will not be asked.
         height: Rows of a tile, at most; see `Blocks`.
         width: Columns of a tile, at most; see `Blocks`.
 
@@ -112,7 +112,7 @@ class Tiles:
             tile = room.copy_(self._similarities(block, block.alone(self.narrow)))
         else:
             tile = self._similarities(block, room)
-        self._leave_out(tile, block)
+        self._among(tile, block)
         for diagonal in self.diagonals(block):
             diagonal.of(tile).fill_(-torch.inf)
         return tile
@@ -120,7 +120,7 @@ class Tiles:
     def products(self, block: Block, room: Tensor) -> Tensor:
         """`logits` as products make them, but for `diagonals`."""
         tile = self._similarities(block, room)
-        self._leave_out(tile, block)
+        self._among(tile, block)
         return tile
 
     def diagonals(self, block: Block) -> list[Diagonal]:
@@ -131,7 +131,8 @@ class Tiles:
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
         return similarities(self.stripe, self.key[block.columns], room, self.factor)
 
-    def _leave_out(self, tile: Tensor, block: Block) -> None:
+    def _among(self, tile: Tensor, block: Block) -> None:
+        """Add the crowd's bias, and put -inf outside it but for `diagonals`."""
         crowd, rows, columns = self.crowd, block.rows, block.columns
         if crowd.ceiling is not None:
             tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
