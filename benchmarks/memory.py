@@ -30,7 +30,7 @@ DIM = 256
 TILED = 2112
 HUGE = 131072
 # Where nearfar keeps room for tiles, and the budget of exponentiated ones, in bytes.
-ROOM = "nearfar.loss.push._room"
+ROOM = "nearfar.loss._room"
 BUDGET = ("nearfar.loss.push._tiled", "KEEP")
 
 

@@ -75,9 +75,10 @@ class _RingPush(torch.autograd.Function):
                 (rows, grads[0]),
                 (columns[at], grads[1][at]) if game.both else None,
                 None,
+                factor,
             )
-            grad_query += part_query.mul_(factor)
-            home.send(part_key.mul_(factor))
+            grad_query += part_query
+            home.send(part_key)
         grad_key = home.total()
         grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
         if key is None:

@@ -83,6 +83,7 @@ class Blocks:
     Attributes:
         largest: Entries of the largest tile.
         all: Entries of all tiles.
+        complete: Every place of the matrix has a tile, and tiles of a row or column meet.
     """
 
     def __init__(self, game: Game, height: int | None = None, width: int | None = None) -> None:
@@ -104,6 +105,7 @@ class Blocks:
         self.panels = _needed(inside, game)
         self.matrix, self.cell, self.width = (rows, columns), cell, width
         self.all = sum(one.entries() for one in self.panels)
+        self.complete = not game.triangle and self.all == rows * columns > 0
         self.largest = max((one.entries(width) for one in self.panels), default=0)
 
     def __iter__(self) -> Iterator[Block]:

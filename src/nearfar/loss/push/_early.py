@@ -19,8 +19,8 @@ from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
+from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Entries of a stripe: 64 MiB of float32.
@@ -87,7 +87,7 @@ class _Early(torch.autograd.Function):
             if found is None:
                 game = Game(query=query, key=key, scale=scale, **ctx.rules)
                 _, *found = _stripes(game, offset, ctx.decoupled, ctx.needs_input_grad)
-            grad_query, grad_key, grad_offset = (x.mul_(grad) for x in found)
+            grad_query, grad_key, grad_offset = (x if x is None else x.mul_(grad) for x in found)
             grad_scale = None
             if ctx.needs_input_grad[2]:
                 grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
@@ -119,7 +119,7 @@ def _positive(game: Game, offset: Tensor | None) -> Tensor:
 
 def _stripes(
     game: Game, offset: Tensor | None, decoupled: bool, needs: tuple[bool, ...]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
     """The sum, and its gradients by query, key and the positives' logits.
 
     Args:
@@ -134,8 +134,7 @@ def _stripes(
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
     tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
-    # A stripe has all keys: it is alone with its queries, and the first of all has their keys.
-    grad_query, turned = torch.empty_like(game.query), lying(game.keys)
+    gradients = Gradients(game, tiles, needs_query=needs_query, needs_key=needs_key)
     grad_positive = torch.empty_like(positive)
     total = positive.new_zeros(())
     passes = passes_over(tiles)
@@ -156,13 +155,9 @@ def _stripes(
             queries = queries * share.T.to(queries.dtype)
         else:
             tile *= share.to(tile.dtype)
-        if needs_query:
-            add_product(grad_query[rows], tile, tiles.key, first=True)
-        if needs_key:
-            add_turned(turned, queries, tile, first=block.number == 0)
-        if narrow:
-            grad_query[rows] *= share
-    tiles.close()
-    grad_key = turned.T.contiguous()
+        gradients.add(block, tile, queries)
+        if narrow and gradients.query is not None:
+            gradients.query[rows] *= share
+    grad_query, grad_key = gradients.found()
     add_pull(game, grad_positive, grad_query, grad_key)
     return total, grad_query, grad_key, grad_positive

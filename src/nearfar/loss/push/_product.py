@@ -19,8 +19,6 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
-# Elements: 64 bytes of float32, a line of the cache.
-_APART = 16
 # What `product` adds nothing of.
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
@@ -42,23 +40,14 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
     return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor)
 
 
-def add_product(to: Tensor, tile: Tensor, other: Tensor, *, first: bool = False) -> None:
-    """``to += tile @ other`` in the precision of ``to``, to nothing if it is the first."""
-    _add(to, tile, other, _linear(tile, other), first)
+def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:
+    """``to += factor * tile @ other`` in the precision of ``to``, to nothing if it is the first."""
+    _add(to, tile, other, _linear(tile, other), factor, first)
 
 
-def add_turned(to: Tensor, other: Tensor, tile: Tensor, *, first: bool = False) -> None:
-    """``to += other @ tile``: a sum over a tile's rows is faster lying on its side."""
-    _add(to, other, tile, _linear(tile, other), first)
-
-
-def lying(rows: Tensor) -> Tensor:
-    """Room of the shape of ``rows.T``, for `add_turned`.
-
-    Lines of memory that are a power of two apart want the same places in the cache, so that turning
-    them back took three times as long.
-    """
-    return rows.new_empty(rows.shape[1], len(rows) + _APART)[:, : len(rows)]
+def add_turned(to: Tensor, other: Tensor, tile: Tensor, factor: float, *, first: bool) -> None:
+    """``to += factor * other @ tile``: a sum over a tile's rows is faster lying on its side."""
+    _add(to, other, tile, _linear(tile, other), factor, first)
 
 
 def turned(rows: Tensor) -> Tensor:
@@ -67,15 +56,17 @@ def turned(rows: Tensor) -> Tensor:
     return rows.T if either else rows.T.contiguous()
 
 
-def _add(to: Tensor, a: Tensor, b: Tensor, linear: Product | None, first: bool) -> None:
+def _add(
+    to: Tensor, a: Tensor, b: Tensor, linear: Product | None, factor: float, first: bool
+) -> None:
     if linear is None and a.dtype == to.dtype:
-        torch.addmm(to, a, b, beta=0 if first else 1, out=to)
+        torch.addmm(to, a, b, beta=0 if first else 1, alpha=factor, out=to)
         return
     found = a @ b if linear is None else linear(a, b.T)
     if first:
-        to.copy_(found)
+        torch.mul(found, factor, out=to)
     else:
-        to += found
+        to.add_(found, alpha=factor)
 
 
 def _linear(a: Tensor, b: Tensor) -> Product | None:

@@ -56,11 +56,12 @@ class _Push(torch.autograd.Function):
         with exact(query):
             if engine is _tiled:
                 game = _tiled.measured(game)
+            own = pull(game)
             rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
         # Tiles serve one backward pass; another computes them again.
         ctx.engine, ctx.rules, ctx.kept = engine, game.rules(), kept
         ctx.save_for_backward(query, key, scale, rows, columns)
-        return rows, columns, pull(game)
+        return rows, columns, own
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
@@ -80,12 +81,10 @@ class _Push(torch.autograd.Function):
                 (rows, from_rows),
                 (columns, from_columns[0]) if from_columns else None,
                 kept,
+                factor,
                 needs_query=needs_query or needs_scale,
                 needs_key=needs_key,
             )
-            for found in (grad_query, grad_key):
-                if found is not None:
-                    found *= factor
             if grads[2] is not None:
                 add_pull(game, grads[2], grad_query, grad_key)
             grad_scale = None

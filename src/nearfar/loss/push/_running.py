@@ -20,7 +20,6 @@ def forward(game: Game) -> tuple[Tensor, Tensor | None]:
         rows.add(block.rows, tile, 1, tiles.spare)
         if game.both or block.mirrored:
             columns.add(block.columns, tile, 0, tiles.spare)
-    tiles.close()
     return rows.log(), columns.log() if game.both else None
 
 

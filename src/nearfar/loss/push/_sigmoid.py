@@ -18,8 +18,8 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._product import add_product, add_turned, lying
 from nearfar.loss.push._tiled import shift_of
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -61,8 +61,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     offset = bias.item()
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
-    grad_query = torch.zeros_like(game.query) if gradients else None
-    turned = lying(game.keys).zero_() if gradients else None
+    found = Gradients(game, tiles, needs_query=gradients, needs_key=gradients)
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
     passes = passes_over(tiles)
@@ -70,12 +69,8 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
         loss, each, force = passes.sigmoids(block, offset * LOG2E, game.scale, small=spread < 20)
         total += loss
         grad_bias += each
-        if grad_query is not None and turned is not None:
-            add_product(grad_query[block.rows], force, tiles.key[block.columns])
-            add_turned(turned[:, block.columns], tiles.lying, force)
-    tiles.close()
-    grad_key = None if turned is None else turned.T.contiguous()
-    return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
+        found.add(block, force)
+    return Found(total.to(game.query.dtype), *found.found(), grad_bias.to(bias.dtype))
 
 
 def _stored(query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, **rules: Any) -> list[Tensor]:

@@ -21,9 +21,9 @@ from torch import Tensor
 from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._product import add_product, add_turned, lying
-from nearfar.loss.push._room import KEEP, ROOM
+from nearfar.loss._room import KEEP
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
@@ -45,8 +45,6 @@ def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | 
         column_log = None if columns is None else _log(columns, shift)
         if _lossless(game, (row_log, column_log), shift):
             return row_log, column_log, kept
-        if kept is not None:
-            ROOM.give(kept)
     return *_running.forward(game), None
 
 
@@ -55,6 +53,7 @@ def backward(
     row: Side,
     column: Side | None,
     kept: Tensor | None,
+    factor: Tensor,
     *,
     needs_query: bool = True,
     needs_key: bool = True,
@@ -66,6 +65,7 @@ def backward(
         row: Logsumexp of each row and the gradient that comes in for it.
         column: The same for each column; of a triangle, columns are rows.
         kept: What `forward` kept, used up; None: tiles are computed again.
+        factor: 0-dim, of what comes out.
         needs_query: Compute the queries' gradient.
         needs_key: Compute the keys' gradient.
     """
@@ -76,26 +76,14 @@ def backward(
         game, (row[0], None if column is None else column[0]), shift
     )
     tiles = Tiles(game, shift if fixed else None, *_sides(game, kept is not None))
-    grad_query = torch.zeros_like(game.query) if needs_query else None
-    # The keys' gradient lies on its side; of a triangle, it is the queries', too.
-    turned = None
-    if needs_query if game.triangle else needs_key:
-        turned = lying(game.keys).zero_()
+    gradients = Gradients(
+        game, tiles, factor=factor.item(), needs_query=needs_query, needs_key=needs_key
+    )
     force = (_Force if fixed else _running.Force)(tiles, game, row, column, shift)
     for block in tiles:
         tile = None if kept is None else block.among(kept)
-        weighted = force.of(block, tile)
-        if grad_query is not None:
-            add_product(grad_query[block.rows], weighted, tiles.key[block.columns])
-        if turned is not None and (block.mirrored or not game.triangle):
-            add_turned(turned[:, block.columns], tiles.lying, weighted)
-    if kept is not None:
-        ROOM.give(kept)
-    tiles.close()
-    if grad_query is not None and turned is not None and game.triangle:
-        grad_query += turned.T
-        turned = None
-    return grad_query, None if turned is None else turned.T.contiguous()
+        gradients.add(block, force.of(block, tile))
+    return gradients.found()
 
 
 def shift_of(game: Game) -> float:
@@ -143,7 +131,6 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
         across = rows[block.rows]
         down = columns[block.columns] if game.both or block.mirrored else None
         passes.exponentials(block, room, across, down)
-    tiles.close()
     return rows, columns if game.both else None, kept
 
 

@@ -13,7 +13,7 @@ from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
-from nearfar.loss.push._room import ROOM
+from nearfar.loss._room import ROOM
 
 LOG2E = math.log2(math.e)
 
@@ -79,7 +79,7 @@ class Tiles:
         return [self.blocks.places(pairs) for pairs in listed if pairs is not None]
 
     def store(self) -> Tensor:
-        """Room for all tiles as products take them, to be given back."""
+        """Room for all tiles as products take them."""
         return ROOM.take(self.blocks.all, self.query)
 
     @cached_property
@@ -96,11 +96,6 @@ class Tiles:
     def spare(self) -> Tensor:
         """Room for one more."""
         return ROOM.take(self.blocks.largest, self.like)
-
-    def close(self) -> None:
-        """Give the room back."""
-        names = ("narrow", "spare", "wide") if self.rounded else ("narrow", "spare")
-        ROOM.give(*(self.__dict__.pop(name) for name in names if name in vars(self)))
 
     def operand(self, tile: Tensor, block: Block) -> Tensor:
         """A tile as products take it."""

@@ -56,6 +56,7 @@ def backward(
     row: Side,
     column: Side | None,
     kept: None,
+    factor: Tensor,
     *,
     needs_query: bool = True,
     needs_key: bool = True,
@@ -67,6 +68,7 @@ def backward(
         row: Logsumexp of each row and the gradient that comes in for it.
         column: The same for each column; of a triangle, columns are rows.
         kept: Nothing.
+        factor: 0-dim, of what comes out.
         needs_query: Compute the queries' gradient.
         needs_key: Compute the keys' gradient.
     """
@@ -89,6 +91,9 @@ def backward(
                 board.add_product(force, board.key, slab.columns, grad_query[slab.rows])
             if target is not None and not slab.diagonal:
                 board.add_product(force.T, board.query, slab.rows, target[slab.columns])
+    for found in (grad_query, grad_key):
+        if found is not None:
+            found *= factor
     return grad_query, grad_key
 
 

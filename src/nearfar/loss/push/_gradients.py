@@ -1,0 +1,79 @@
+"""Gradients of queries and keys, added up from the forces in one tile after the other."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss._room import ROOM
+from nearfar.loss.push._tiles import Tiles
+
+# Elements between two lines of keys' gradients: 64 bytes of float32, a line of the cache.
+_APART = 16
+
+
+class Gradients:
+    """What a game's forces come to.
+
+    Args:
+        game: Who plays.
+        tiles: Whose forces they are.
+        factor: Of all of them.
+        needs_query: The queries' gradient is wanted.
+        needs_key: The keys' is.
+
+    Attributes:
+        query: (N, D), rows of which may be scaled once all their tiles have come; None: not wanted.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        tiles: Tiles,
+        *,
+        factor: float = 1.0,
+        needs_query: bool = True,
+        needs_key: bool = True,
+    ) -> None:
+        self.tiles, self.triangle, self.factor = tiles, game.triangle, factor
+        self.query = ROOM.take(game.query.shape, game.query) if needs_query else None
+        # The keys' gradient lies on its side; of a triangle, it is the queries', too.
+        self.turned: Tensor | None = None
+        if needs_query if game.triangle else needs_key:
+            rows, columns = game.keys.shape
+            # Lines of memory that are a power of two apart want the same places in the cache:
+            # turning them back took three times as long.
+            self.turned = ROOM.take((columns, rows + _APART), game.keys)[:, :rows]
+        if not tiles.blocks.complete:
+            for gradient in (self.query, self.turned):
+                if gradient is not None:
+                    gradient.zero_()
+
+    def add(self, block: Block, force: Tensor, queries: Tensor | None = None) -> None:
+        """Add a tile's.
+
+        Args:
+            block: Which.
+            force: (n, m), as products take it.
+            queries: (D, n) in place of the tiles' ``lying``.
+        """
+        tiles, complete = self.tiles, self.tiles.blocks.complete
+        if self.query is not None:
+            to, first = self.query[block.rows], complete and block.columns.start == 0
+            add_product(to, force, tiles.key[block.columns], self.factor, first=first)
+        if self.turned is not None and (block.mirrored or not self.triangle):
+            to, first = self.turned[:, block.columns], complete and block.rows.start == 0
+            lying = tiles.lying if queries is None else queries
+            add_turned(to, lying, force, self.factor, first=first)
+
+    def found(self) -> tuple[Tensor | None, Tensor | None]:
+        """The queries' and the keys'; of a triangle, the first is both."""
+        if self.turned is None:
+            return self.query, None
+        if self.triangle and self.query is not None:
+            self.query += self.turned.T
+            return self.query, None
+        key = ROOM.take(self.turned.T.shape, self.turned)
+        return self.query, key.copy_(self.turned.T)
