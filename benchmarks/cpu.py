@@ -35,7 +35,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nearfar.loss._engine import EXACT_TO
-from nearfar.loss.push import _passes, similarities
+from nearfar.loss import loops
+from nearfar.loss.push import similarities
 
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
@@ -80,7 +81,7 @@ def without_numba(run: Callable[[], object]) -> Callable[[], object]:
     """The same by PyTorch's operations alone."""
 
     def go() -> None:
-        with patch.object(_passes, "LEAST", 2**62):
+        with patch.object(loops, "LEAST", 2**62):
             run()
 
     return go
@@ -161,7 +162,7 @@ def measure(
         coarse = nearfar(form, tau, products="bf16")
     except TypeError:  # not there yet
         coarse = None
-    if n**2 >= _passes.LEAST:
+    if n**2 >= loops.LEAST:
         runs[WITHOUT] = without_numba(runs["nearfar"])
     if coarse and n > EXACT_TO:
         runs[BF16] = lambda: step(coarse, q, k)

@@ -60,5 +60,5 @@ def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     name: str = request.param
     if name == "numba":
         pytest.importorskip("numba")
-    monkeypatch.setattr("nearfar.loss.push._passes.LEAST", 0 if name == "numba" else 2**62)
+    monkeypatch.setattr("nearfar.loss.loops.LEAST", 0 if name == "numba" else 2**62)
     return name

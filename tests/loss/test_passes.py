@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss
-from nearfar.loss.push import Diagonal, _passes
-from nearfar.loss.push._passes import _loops
+from nearfar.loss import loops
+from nearfar.loss.push import Diagonal
 
 pytest.importorskip("numba")
-LOOPS: Any = import_module("nearfar.loss.push._fused")
+LOOPS: Any = import_module("nearfar.loss.loops.tiles")
 FORMATS = [torch.float32, torch.bfloat16]
 
 
@@ -126,7 +126,7 @@ def test_large_batches_take_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LOOPS, "force", lambda *words: (calls.append(1), force(*words)))
     found = outcome()
     assert calls
-    monkeypatch.setattr(_passes, "LEAST", 2**62)
+    monkeypatch.setattr(loops, "LEAST", 2**62)
     calls.clear()
     close(outcome(), found)
     assert not calls
@@ -163,15 +163,15 @@ def test_without_numba_all_goes_on(
 ) -> None:
     wanted = outcome()
     if broken:
-        monkeypatch.setitem(sys.modules, "nearfar.loss.push._fused", None)
-        monkeypatch.delattr("nearfar.loss.push._fused", raising=False)
+        monkeypatch.setitem(sys.modules, "nearfar.loss.loops._numba", None)
+        monkeypatch.delattr("nearfar.loss.loops._numba", raising=False)
     else:
-        monkeypatch.setattr(_passes, "find_spec", lambda name: None)
-    _loops.cache_clear()
+        monkeypatch.setattr(loops, "find_spec", lambda name: None)
+    loops._process.cache_clear()
     try:
         with caplog.at_level(logging.DEBUG, "nearfar.loss"):
             close(outcome(), wanted)
     finally:
-        _loops.cache_clear()
+        loops._process.cache_clear()
     wanted_words = "cannot be imported" if broken else "pip install 'nearfar[fast]'"
     assert wanted_words in caplog.text

@@ -80,10 +80,9 @@ class NTXentLoss(Loss):
             raise NearfarError("z0 has no rows; wanted at least two items.")
         if ids is not None:
             check.integer_ids("ids", ids, z0, "z0")
-        rows = torch.cat(views)
-        shard = Shard(rows, self.group, len(views))
+        z, scale = unit(*views), scale_of(self.temperature, z0)
+        shard = Shard(z, self.group, len(views))
         check.several(shard.total > len(views))
-        z, scale = unit(rows), scale_of(self.temperature, rows)
         game = Game(
             query=z,
             key=None,

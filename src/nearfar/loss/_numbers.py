@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nearfar.loss._check import many, traced
+from nearfar.loss._room import ROOM
+from nearfar.loss.loops import ready
 
 # Below this length a row is divided by it instead: a row of zeros stays one.
 SHORTEST = 1e-12
@@ -43,43 +46,75 @@ def measured(*grads: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     return top, tuple(grad / top for grad in grads)
 
 
-def unit(x: Tensor) -> Tensor:
-    """Rows scaled to length one."""
-    x = working(x)
+def unit(*views: Tensor) -> Tensor:
+    """Rows scaled to length one; of several views, one after the other.
+
+    Args:
+        views: (N, D) or (..., D) each, of one shape, or (N, ..., D).
+    """
+    views = tuple(map(working, views))
     if traced():
-        return functional.normalize(x, dim=-1, eps=SHORTEST)
-    if x.ndim != 2:
-        return unit(x.flatten(0, -2)).view(x.shape)
-    out: Tensor = _Unit.apply(x)  # type: ignore[no-untyped-call]
+        return torch.cat([functional.normalize(x, dim=-1, eps=SHORTEST) for x in views])
+    if views[0].ndim != 2:
+        return unit(*(x.flatten(0, -2) for x in views)).view(-1, *views[0].shape[1:])
+    out: Tensor = _Unit.apply(*views)  # type: ignore[no-untyped-call]
     return out
 
 
 class _Unit(torch.autograd.Function):
-    """torch's normalize by fewer operations."""
+    """torch's normalize by fewer operations, in memory that is used again."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Any:
-        found = scaled(x, x.new_ones(x.shape[0], 1)) if x.is_cpu else None
-        ctx.fast = found is not None
-        if found is None:
-            length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(SHORTEST)
-            found = x / length, length
-        ctx.save_for_backward(x, *found)
-        return found[0]
+    def forward(ctx: Any, *views: Tensor) -> Any:
+        total = sum(len(x) for x in views)
+        out = ROOM.take((total, views[0].shape[1]), views[0])
+        length = out.new_empty(total, 1)
+        for part in zip(views, *_split(views, out, length), strict=True):
+            _scale(*part)
+        ctx.save_for_backward(*views, length, out)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, out, length = ctx.saved_tensors
+        *views, length, out = ctx.saved_tensors
         if torch.is_grad_enabled():
-            again = functional.normalize(x, dim=1, eps=SHORTEST)
-            (found,) = torch.autograd.grad(again, x, grad, create_graph=True)
-            return found
-        if ctx.fast and not many(grad):
-            return across(grad, x, length, torch.ones_like(length))
-        # A row too short was divided by a constant.
-        with exact(x):
-            along = torch.linalg.vecdot(grad, out).unsqueeze(-1).mul_(length > SHORTEST)
-        return torch.addcmul(grad, along, out, value=-1).div_(length)
+            parts = zip(views, *_split(views, grad), strict=True)
+            return tuple(_differentiable(x, part) for x, part in parts)
+        parts = zip(*_split(views, grad, out, length), strict=True)
+        return tuple(_across(*part) for part in parts)
+
+
+def _split(views: Sequence[Tensor], *wholes: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each view's rows of what has all of them."""
+    return [whole.split([len(x) for x in views]) for whole in wholes]
+
+
+def _differentiable(x: Tensor, grad: Tensor) -> Tensor:
+    again = functional.normalize(x, dim=1, eps=SHORTEST)
+    return torch.autograd.grad(again, x, grad, create_graph=True)[0]
+
+
+def _scale(x: Tensor, out: Tensor, length: Tensor) -> None:
+    if ready(x, x.numel()):
+        from nearfar.loss.loops import rows
+
+        rows.unit(x.contiguous(), SHORTEST, out, length)
+        return
+    torch.linalg.vector_norm(x, dim=1, keepdim=True, out=length).clamp_min_(SHORTEST)
+    torch.div(x, length, out=out)
+
+
+def _across(grad: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+    if not many(grad) and ready(grad, grad.numel()):
+        from nearfar.loss.loops import rows
+
+        found = ROOM.take(grad.shape, grad)
+        rows.across(grad.contiguous(), unit, length, SHORTEST, found)
+        return found
+    # A row too short was divided by a constant.
+    with exact(unit):
+        along = torch.linalg.vecdot(grad, unit).unsqueeze(-1).mul_(length > SHORTEST)
+    return torch.addcmul(grad, along, unit, value=-1).div_(length)
 
 
 # Weight normalisation is the same formula, and PyTorch has it as one kernel each way.

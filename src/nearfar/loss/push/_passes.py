@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss.loops import ready
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
-LOG = logging.getLogger("nearfar.loss")
-# Entries of a matrix from which compiled passes pay for being loaded.
-LEAST = 1024 * 1024
-
-
 def passes_over(tiles: Tiles) -> Passes:
     """The faster ones that are at hand."""
-    enough = len(tiles.query) * len(tiles.key) >= LEAST
-    known = tiles.like.is_cpu and tiles.like.dtype == torch.float32
     # What is added to rounded products is added in float32, by PyTorch.
     whole = not (tiles.rounded and tiles.crowd.bias is not None)
-    loops = _loops() if enough and known and whole else None
-    # A forked child has none of numba's threads, and numba would end it for asking.
-    if loops is None or os.getpid() != loops.PROCESS:
-        return Passes(tiles)
-    return FusedPasses(tiles, loops)
+    if whole and ready(tiles.like, len(tiles.query) * len(tiles.key)):
+        return FusedPasses(tiles)
+    return Passes(tiles)
 
 
 class Passes:
@@ -125,12 +113,13 @@ class FusedPasses(Passes):
 
     Args:
         tiles: Of which they are.
-        loops: The module `_fused`.
     """
 
-    def __init__(self, tiles: Tiles, loops: Any) -> None:
+    def __init__(self, tiles: Tiles) -> None:
+        from nearfar.loss.loops import tiles as loops
+
         super().__init__(tiles)
-        self.loops = loops
+        self.loops: Any = loops
 
     def exponentials(
         self, block: Block, room: Tensor, rows: Tensor | None = None, columns: Tensor | None = None
@@ -157,16 +146,3 @@ class FusedPasses(Passes):
         left_out = self.tiles.diagonals(block)
         total, each = self.loops.sigmoid(tile, offset, scale.item(), out, left_out)
         return total, each, out
-
-
-@cache
-def _loops() -> Any:
-    if find_spec("numba") is None:
-        LOG.debug("numba is not installed: pip install 'nearfar[fast]' makes large batches faster")
-        return None
-    try:
-        from nearfar.loss.push import _fused
-    except ImportError as error:  # numba is particular about the version of numpy
-        LOG.warning("numba is installed and cannot be imported, so it is left out: %s", error)
-        return None
-    return _fused

@@ -1,0 +1,48 @@
+"""Loops compiled by numba, where it is there: `tiles` and `rows` say what over.
+
+PyTorch goes over its operands once for every operation, and large ones do not stay in the cache.
+Here an entry is loaded once, and all is done to it that is to be done. Both modules are imported by
+those who have asked `ready`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+LOG = logging.getLogger("nearfar.loss")
+# Entries from which compiled loops pay for being loaded.
+LEAST = 1024 * 1024
+
+
+def ready(like: Tensor, entries: int) -> bool:
+    """Whether so many float32 entries are to be gone over by loops.
+
+    Args:
+        like: A tensor of the kind that comes in and out.
+        entries: How many.
+    """
+    if entries < LEAST or not like.is_cpu or like.dtype != torch.float32:
+        return False
+    # A forked child has none of numba's threads, and numba would end it for asking.
+    return os.getpid() == _process()
+
+
+@cache
+def _process() -> int | None:
+    """Whose numba's threads are; None: there is no numba."""
+    if find_spec("numba") is None:
+        LOG.debug("numba is not installed: pip install 'nearfar[fast]' makes large batches faster")
+        return None
+    try:
+        from nearfar.loss.loops import _numba
+    except ImportError as error:  # numba is particular about the version of numpy
+        LOG.warning("numba is installed and cannot be imported, so it is left out: %s", error)
+        return None
+    process: int = _numba.PROCESS
+    return process

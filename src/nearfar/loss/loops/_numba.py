@@ -1,0 +1,85 @@
+# mypy: ignore-errors
+"""How loops are compiled, and how tensors come in and out of them."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock, Thread
+
+import numba
+import numpy as np
+import torch
+from numba.extending import overload
+from torch import Tensor
+
+# Whose threads numba's are.
+PROCESS = os.getpid()
+# numba starts its threads when it is first asked about them, and then tells OpenMP how many the
+# asking thread may have: PyTorch's OpenMP may be the same, and has a number of its own.
+_starter = Thread(target=numba.get_num_threads)
+_starter.start()
+_starter.join()
+# Two launches at once are an error to the simplest of numba's thread pools.
+_LAUNCH = Lock()
+# Sums may be taken in any order; nothing is said of NaN and infinity, which must come through.
+_LOOSE = {"reassoc", "contract", "nsz"}
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+def run(loop, *words):
+    with _LAUNCH:
+        return loop(
+            torch.get_num_threads(), *(_bare(x) if isinstance(x, Tensor) else x for x in words)
+        )
+
+
+def _bare(x: Tensor) -> np.ndarray:
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).detach().numpy()
+
+
+def compiled(loop):
+    """Compiled once on this machine, if there is a folder to keep it in."""
+    words = {"parallel": True, "nogil": True, "fastmath": _LOOSE, "error_model": "numpy"}
+    try:
+        return numba.njit(loop, cache=True, **words)
+    except RuntimeError:
+        return numba.njit(loop, **words)
+
+
+def load(x):
+    """An entry as float32."""
+
+
+def store(x, like):
+    """float32 as an entry of the kind of another, to the nearest, of two to the even one."""
+
+
+def nothing(like):
+    """Minus infinity."""
+
+
+@overload(load, inline="always")
+def _(x):
+    if isinstance(x, numba.types.Float):
+        return lambda x: x
+    return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
+
+
+@overload(store, inline="always")
+def _(x, like):
+    if isinstance(like, numba.types.Float):
+        return lambda x, like: x
+
+    def rounded(x, like):
+        bits = np.float32(x).view(np.uint32)
+        up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16((bits + up) >> np.uint32(16))
+
+    return rounded
+
+
+@overload(nothing, inline="always")
+def _(like):
+    if isinstance(like, numba.types.Float):
+        return lambda like: np.float32(-np.inf)
+    return lambda like: np.uint16(0xFF80)

@@ -1,0 +1,66 @@
+# mypy: ignore-errors
+"""Over the rows of a matrix."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from torch import Tensor
+
+from nearfar.loss.loops._numba import ONE, ZERO, compiled, run
+
+
+def unit(x: Tensor, least: float, out: Tensor, length: Tensor) -> None:
+    """Rows scaled to length one, or divided by ``least`` if they are shorter.
+
+    Args:
+        x: (n, d).
+        least: The lowest length that counts.
+        out: (n, d).
+        length: (n, 1) receives what they were divided by.
+    """
+    run(_unit, x, np.float32(least), out, length)
+
+
+def across(grad: Tensor, unit: Tensor, length: Tensor, least: float, out: Tensor) -> None:
+    """The gradient of rows before `unit`: what lies along a row is gone.
+
+    Args:
+        grad: (n, d) of the scaled rows.
+        unit: (n, d) they themselves.
+        length: (n, 1) what they were divided by.
+        least: Rows of this length were shorter, and divided by a constant.
+        out: (n, d).
+    """
+    run(_across, grad, unit, length, np.float32(least), out)
+
+
+@compiled
+def _unit(threads, x, least, out, length):
+    height, width = x.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            total = ZERO
+            for j in range(width):
+                total += x[i, j] * x[i, j]
+            norm = max(np.float32(math.sqrt(total)), least)
+            length[i, 0] = norm
+            for j in range(width):
+                out[i, j] = x[i, j] / norm
+
+
+@compiled
+def _across(threads, grad, unit, length, least, out):
+    height, width = grad.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            along = ZERO
+            for j in range(width):
+                along += grad[i, j] * unit[i, j]
+            if length[i, 0] <= least:
+                along = ZERO
+            share = ONE / length[i, 0]
+            for j in range(width):
+                out[i, j] = (grad[i, j] - along * unit[i, j]) * share
