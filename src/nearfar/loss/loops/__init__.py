@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 LOG = logging.getLogger("nearfar.loss")
-# Entries from which compiled loops pay for being loaded.
+# Entries of a matrix from which compiled loops pay for being loaded.
 LEAST = 1024 * 1024
 
 
 def ready(like: Tensor, entries: int) -> bool:
-    """Whether so many float32 entries are to be gone over by loops.
+    """Whether loops are to serve a float32 matrix of so many entries, and the rows that meet in it.
 
     Args:
         like: A tensor of the kind that comes in and out.
