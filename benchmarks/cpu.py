@@ -34,8 +34,8 @@ from machine import describe, memory
 from torch import Tensor
 from torch.nn import functional
 
-from nearfar.loss._engine import EXACT_TO
 from nearfar.loss import loops
+from nearfar.loss._engine import EXACT_TO
 from nearfar.loss.push import similarities
 
 TAU = 0.07

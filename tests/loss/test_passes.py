@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss
 from nearfar.loss import loops
+from nearfar.loss._numbers import unit
 from nearfar.loss.push import Diagonal
 
 pytest.importorskip("numba")
@@ -105,6 +106,26 @@ def test_sigmoids(format: torch.dtype, offset: float) -> None:
     assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6)
     assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6)
     near(out, 3 * x.sigmoid(), 5e-6 if format == torch.float32 else 2**-8)
+
+
+def test_rows_scaled_to_length_one(passes: str) -> None:
+    nan, inf = float("nan"), float("inf")
+    odd = [[3, 4, 0], [1e20, 1e20, 0], [3e-20, 4e-20, 0], [3e-13, 0, 0], [0, 0, 0], [nan, 1, 1]]
+    x = torch.cat([torch.tensor([*odd, [inf, 1, 1]]), torch.randn(40, 6)[:, ::2]])
+    grad = torch.randn(2 * len(x), 3)
+    one, two = x.clone().requires_grad_(), (2 * x).requires_grad_()
+    got = unit(one, two)
+    wanted = torch.nn.functional.normalize(torch.cat([one, two]))
+    torch.testing.assert_close(got, wanted, equal_nan=True)
+    for here, there in zip(
+        torch.autograd.grad(got, (one, two), grad),
+        torch.autograd.grad(wanted, (one, two), grad),
+        strict=True,
+    ):
+        # Where a length is no number, PyTorch says so in other entries than we do.
+        finite = x.isfinite().all(1) & (x[:, 0] < 1e19)
+        torch.testing.assert_close(here[finite], there[finite], rtol=1e-5, atol=1e-6)
+        assert not here[x.isnan().any(1)].isfinite().any()
 
 
 def outcome(n: int = 1100) -> list[Tensor]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
-from nearfar.loss.push import _blocks, _product
 from nearfar.loss._room import READY, Room
+from nearfar.loss.push import _blocks, _product
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4

@@ -47,16 +47,17 @@ def measured(*grads: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
 
 
 def unit(*views: Tensor) -> Tensor:
-    """Rows scaled to length one; of several views, one after the other.
+    """Rows scaled to length one, (views * N, D), view after view.
 
     Args:
-        views: (N, D) or (..., D) each, of one shape, or (N, ..., D).
+        views: (N, D) each; a single one may have more dimensions in front, and keeps them.
     """
     views = tuple(map(working, views))
     if traced():
         return torch.cat([functional.normalize(x, dim=-1, eps=SHORTEST) for x in views])
-    if views[0].ndim != 2:
-        return unit(*(x.flatten(0, -2) for x in views)).view(-1, *views[0].shape[1:])
+    first = views[0]
+    if first.ndim != 2:
+        return unit(first.flatten(0, -2)).view(first.shape)
     out: Tensor = _Unit.apply(*views)  # type: ignore[no-untyped-call]
     return out
 
@@ -86,7 +87,7 @@ class _Unit(torch.autograd.Function):
 
 def _split(views: Sequence[Tensor], *wholes: Tensor) -> list[tuple[Tensor, ...]]:
     """Each view's rows of what has all of them."""
-    return [whole.split([len(x) for x in views]) for whole in wholes]
+    return [torch.split(whole, [len(x) for x in views]) for whole in wholes]
 
 
 def _differentiable(x: Tensor, grad: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Room:
             weakref.finalize(view, self._back, memory).atexit = False
             whole = torch.frombuffer(view, dtype=like.dtype)
             first = -whole.data_ptr() % _PAGE // like.element_size()
-            return like.new_empty(0).set_(whole.untyped_storage(), first, shape)
+            return like.new_empty(0).set_(whole.untyped_storage(), first, shape)  # type: ignore[call-overload,no-any-return]
 
     def _memory(self, size: int) -> mmap.mmap:
         with self.lock:

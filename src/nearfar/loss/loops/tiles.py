@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from nearfar.loss.loops._numba import ONE, ZERO, compiled, load, nothing, run, store
+
 # The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
 _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
 # And of 2 atanh, up to 1/3: below 1e-8, too.

@@ -18,8 +18,8 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.push import _blocks, _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._gradients import Gradients
+from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._tiles import LOG2E, Tiles
 

@@ -12,6 +12,7 @@ from nearfar.loss.loops import ready
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
+
 def passes_over(tiles: Tiles) -> Passes:
     """The faster ones that are at hand."""
     # What is added to rounded products is added in float32, by PyTorch.

@@ -18,12 +18,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nearfar.loss._room import KEEP
 from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss._room import KEEP
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside

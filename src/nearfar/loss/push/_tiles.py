@@ -9,11 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from nearfar.loss._room import ROOM
 from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
-from nearfar.loss._room import ROOM
 
 LOG2E = math.log2(math.e)
 
