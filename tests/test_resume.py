@@ -22,7 +22,7 @@ from nearfar.experiment import Train
 from nearfar.files import replace_bytes
 from nearfar.train import Run
 
-STEPS = 60
+STEPS = 40
 
 
 def words(shapes: Path, out: Path) -> list[str]:
@@ -70,8 +70,8 @@ def assert_same(a: Path, b: Path) -> None:
 
 def kill_9_and_again(shapes: Path, out: Path, *flags: str) -> None:
     process = start(shapes, out, *flags)
-    wait_for_step(process, out, 20)
-    time.sleep(random.uniform(0, 0.6))
+    wait_for_step(process, out, 12)
+    time.sleep(random.uniform(0, 0.4))
     process.kill()
     process.communicate()
     assert not Run(out).model.exists(), "the kill came too late to show anything"
@@ -97,7 +97,7 @@ def test_a_bank_is_in_the_checkpoint(shapes: Path, tmp_path: Path) -> None:
 def test_ctrl_c_saves_and_says_how_to_go_on(shapes: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(shapes, out)
-    wait_for_step(process, out, 20)
+    wait_for_step(process, out, 12)
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
