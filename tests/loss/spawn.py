@@ -18,8 +18,7 @@ def _rank(rank: int, worker: Callable[..., Any], size: int, folder: str, args: A
     torch.save(worker(rank, *args), f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
-    # While Python ends, PyTorch's threads may still be letting go of tensors, for which they want
-    # Python: once in hundreds of runs that aborted a process which had done all it was to do.
+    # If PyTorch's threads still let go of tensors while Python ends, which is rare, it is aborted.
     os._exit(0)
 
 
