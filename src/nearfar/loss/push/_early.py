@@ -134,30 +134,35 @@ def _stripes(
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
     tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
-    gradients = Gradients(game, tiles, needs_query=needs_query, needs_key=needs_key)
-    grad_positive = torch.empty_like(positive)
-    total = positive.new_zeros(())
+    gradients = Gradients(
+        game, tiles, factor=game.scale.item(), needs_query=needs_query, needs_key=needs_key
+    )
+    sums, share = positive.new_zeros(2, len(positive))
+    own = positive - shift / LOG2E
+    # What stands beside the sum in a row's logarithm.
+    beside = torch.zeros_like(own) if decoupled else own.exp()
+    beside.clamp_min_(lowest)
     passes = passes_over(tiles)
     for block in tiles:
         rows, tile = block.rows, block.alone(tiles.narrow)
-        sums = positive.new_zeros(len(tile))
-        passes.exponentials(block, tile, sums)
-        if (shift or game.crowd.picky) and not bool((sums >= lowest).all()):
+        crowd = sums[rows]
+        passes.exponentials(block, tile, crowd)
+        if (shift or game.crowd.picky) and not bool((crowd >= lowest).all()):
             raise _UnderflowError
-        gap = sums.log() + (shift / LOG2E - positive[rows])
-        total += (gap if decoupled else softplus(gap, threshold=40)).sum()
-        weight = torch.ones_like(gap) if decoupled else gap.sigmoid_()
-        grad_positive[rows] = -weight
-        share = (weight * game.scale / sums.clamp_min(lowest))[:, None]
+        # Little is done here: a stripe has filled the caches, and small operations find nothing.
+        factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
         queries = tiles.lying
         if narrow:
             # A row's factor goes to its query, which is smaller than its tiles.
-            queries = queries * share.T.to(queries.dtype)
+            queries = queries * factor.to(queries.dtype)
         else:
-            tile *= share.to(tile.dtype)
+            tile *= factor[:, None].to(tile.dtype)
         gradients.add(block, tile, queries)
-        if narrow and gradients.query is not None:
-            gradients.query[rows] *= share
+    if narrow and gradients.query is not None:
+        gradients.query *= share[:, None]
+    gap = sums.log() - own
+    total = (gap if decoupled else softplus(gap, threshold=40)).sum()
+    grad_positive = torch.full_like(gap, -1.0) if decoupled else gap.sigmoid_().neg_()
     grad_query, grad_key = gradients.found()
     add_pull(game, grad_positive, grad_query, grad_key)
     return total, grad_query, grad_key, grad_positive
