@@ -21,6 +21,7 @@ from nearfar import (
     Temperature,
     info_nce,
 )
+from nearfar.loss import _small
 from nearfar.loss.push import Crowd, Game, _blocks, _early, _tiled, push
 
 N, D = 23, 6
@@ -54,6 +55,9 @@ FORMS: dict[str, Form] = {
     "one way, ids": pairs(ids=IDS),
     "one way, decoupled": pairs(decoupled=True),
     "symmetric": pairs(symmetric=True),
+    "symmetric, rows weighed": lambda q, k, tau, **engine: (
+        InfoNCE(tau, "none", symmetric=True, **engine)(q, k) @ torch.linspace(0, 1, N).to(q.dtype)
+    ),
     "symmetric, ids": pairs(symmetric=True, ids=IDS),
     "symmetric, few ids": pairs(symmetric=True, ids=torch.arange(N) % 2),
     "symmetric, mask and bias": pairs(symmetric=True, mask=MASK, bias=BIAS, ids=IDS),
@@ -126,10 +130,14 @@ def test_tiles_equal_the_stored_matrix(
         assert error < (2e-3 if tau < 0.01 else 2e-5)
 
 
+@pytest.mark.parametrize("few", [0, N])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("tau", [1e-3, 0.1, 10.0])
 @pytest.mark.parametrize("name", FORMS)
-def test_one_node_equals_the_stored_matrix(name: str, tau: float, dtype: torch.dtype) -> None:
+def test_one_node_equals_the_stored_matrix(
+    name: str, tau: float, dtype: torch.dtype, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_small, "FEW", few)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     for got, exact in zip(outcome(FORMS[name], tau, dtype, "auto"), stored, strict=True):
         error = (got.double() - exact).abs().max() / exact.abs().max().clamp_min(1)

@@ -20,7 +20,7 @@ from forms import FORMS, rows
 from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss, info_nce
-from nearfar.loss import loops
+from nearfar.loss import _small, loops
 from nearfar.loss.push import _blocks, _early, _tiled
 
 N, D = 24, 16
@@ -31,6 +31,7 @@ DIFFERENCES = {"decoupled", "three views", "labels, out", "weights", "sparse wei
 AS_GIVEN = {"clip", "sigmoid"}
 # Backend, tiles of a few rows, bytes of tiles that are kept.
 ENGINES: dict[str, tuple[str, bool, int]] = {
+    "few": ("auto", False, 0),
     "small": ("auto", False, 0),
     "tiles kept": ("tiled", True, 2**30),
     "tiles again": ("tiled", True, 0),
@@ -77,6 +78,7 @@ def test_losses_and_gradients_are_right(
                 with monkeypatch.context() as patch:
                     if small:
                         small_tiles(patch, keep)
+                    patch.setattr(_small, "FEW", N if engine == "few" else 0)
                     patch.setattr(loops, "LEAST", 0 if engine.startswith("loops") else 2**62)
                     got = outcome(name, inputs, backend)
                 compare(name, got, wanted, inputs, f"{engine}, {dtype}, apart {apart}")

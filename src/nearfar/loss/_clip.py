@@ -10,10 +10,10 @@ from torch import Tensor
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._engine import Loss, Products, described
-from nearfar.loss._info_nce import info_nce, one_node
+from nearfar.loss._info_nce import info_nce
 from nearfar.loss._numbers import working
 from nearfar.loss._ranks import Group
-from nearfar.loss._whole_rules import Softmax
+from nearfar.loss._small import one_node
 from nearfar.loss.push import Backend
 
 
@@ -64,8 +64,16 @@ class ClipLoss(Loss):
         """
         scale = checked_scale(logit_scale)
         if self.short(image_features, text_features, ids):
-            rule = Softmax(both=True, decoupled=self.decoupled, ids=ids)
-            small = one_node(rule, image_features, text_features, scale, "mean", normalize=False)
+            small = one_node(
+                info_nce,
+                image_features,
+                text_features,
+                scale,
+                both=True,
+                ids=ids,
+                decoupled=self.decoupled,
+                normalize=False,
+            )
             if small is not None:
                 return small
         try:

@@ -16,10 +16,9 @@ from nearfar.loss._numbers import HIGHEST, unit, working
 from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
+from nearfar.loss._small import one_node
 from nearfar.loss._temperature import Temperature, inverse, scale_of
 from nearfar.loss._weights import Form, weighted
-from nearfar.loss._whole import whole
-from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Crowd, Game
 
 Reduction = Literal["none", "sum", "mean"]
@@ -127,9 +126,17 @@ def info_nce(
         and reduction in REDUCTIONS
     )
     if plain and short(query, positive_key, ids, group, backend, products):
-        rule = Softmax(both=symmetric, decoupled=decoupled, ids=ids)
-        scale = inverse(temperature)
-        small = one_node(rule, query, positive_key, scale, reduction, normalize=normalize)
+        small = one_node(
+            info_nce,
+            query,
+            positive_key,
+            inverse(temperature),
+            both=symmetric,
+            ids=ids,
+            decoupled=decoupled,
+            normalize=normalize,
+            reduction=reduction,
+        )
         if small is not None:
             return small
     check.one_of("reduction", reduction, REDUCTIONS)
@@ -211,31 +218,3 @@ def info_nce(
             reduction=reduction,
         )
     return check.finite_loss(loss, scale, query=query, positive_key=positive_key)
-
-
-def one_node(
-    rule: Softmax,
-    query: Tensor,
-    key: Tensor,
-    scale: float | Tensor,
-    reduction: Reduction,
-    *,
-    normalize: bool,
-) -> Tensor | None:
-    """The loss of a small batch, if `whole` has it."""
-
-    def again(query: Tensor, key: Tensor, scale: float | Tensor, bias: None) -> Tensor:
-        return info_nce(
-            query,
-            key,
-            temperature=1 / scale,
-            reduction=reduction,
-            symmetric=rule.both,
-            ids=rule.ids,
-            decoupled=rule.decoupled,
-            normalize=normalize,
-            group=None,
-            backend="dense",
-        )
-
-    return whole(rule, query, key, scale, again, normalize=normalize, reduction=reduction)

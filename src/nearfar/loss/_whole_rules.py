@@ -79,6 +79,39 @@ class Softmax:
         return out
 
 
+class LogSoftmax:
+    """`Softmax` without options, by half the operations, for losses that are not small.
+
+    A row's loss is the log of one and a little, which loses the little's digits.
+
+    Args:
+        both: Columns ask as well.
+    """
+
+    views, base, least = False, 1.0, 1 / 16
+
+    def __init__(self, *, both: bool) -> None:
+        self.both = both
+
+    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+        logs = [tile.log_softmax(dim) for dim in ((1, 0) if self.both else (1,))]
+        loss = torch.stack([log.diagonal() for log in logs]).neg_()
+        return loss, loss.numel(), logs
+
+    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+        shares = [log.exp() for log in kept]
+        if grad is None:
+            own: Tensor | int = len(kept)
+        else:
+            own, each = grad, grad / len(kept)
+            shares[0] *= each.unsqueeze(1)
+            if self.both:
+                shares[1] *= each
+        out = shares[0].add_(shares[1]) if self.both else shares[0]
+        out.diagonal().sub_(own)
+        return out
+
+
 class Labels:
     """SupCon's L_out: a row's loss is the log of all others' sum less the mean of its positives.
 
