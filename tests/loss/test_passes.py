@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss
 from nearfar.loss import loops
-from nearfar.loss._numbers import unit
+from nearfar.loss._unit import unit
 from nearfar.loss.push import Diagonal
 
 pytest.importorskip("numba")

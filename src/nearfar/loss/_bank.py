@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._numbers import unit
 from nearfar.loss._ranks import Group, gather
+from nearfar.loss._unit import unit
 
 _LOWEST = torch.iinfo(torch.int64).min
 

@@ -12,12 +12,13 @@ from nearfar.loss import _check as check
 from nearfar.loss._conflicts import compatible
 from nearfar.loss._engine import Products, check_engine, short
 from nearfar.loss._negatives import Explicit
-from nearfar.loss._numbers import HIGHEST, unit, working
+from nearfar.loss._numbers import working
 from nearfar.loss._one_positive import one_positive
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._small import one_node
 from nearfar.loss._temperature import Temperature, inverse, scale_of
+from nearfar.loss._unit import HIGHEST, unit
 from nearfar.loss._weights import Form, weighted
 from nearfar.loss.push import Backend, Crowd, Game
 

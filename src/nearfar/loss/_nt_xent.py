@@ -10,10 +10,10 @@ from nearfar.loss import _check as check
 from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._info_nce import REDUCTIONS, Reduction
-from nearfar.loss._numbers import HIGHEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
+from nearfar.loss._unit import HIGHEST, unit
 from nearfar.loss._whole import fits, whole
 from nearfar.loss._whole_rules import Softmax
 from nearfar.loss.push import Backend, Game, partners

@@ -12,10 +12,10 @@ from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._contrast import contrast
 from nearfar.loss._engine import Loss, Products, described
-from nearfar.loss._numbers import HIGHEST, unit
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import Temperature, as_temperature, inverse, scale_of
+from nearfar.loss._unit import HIGHEST, unit
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, partners, push

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import across, exact, measured, scaled, working
+from nearfar.loss._numbers import exact, measured, working
+from nearfar.loss._unit import across, scaled
 from nearfar.loss.push import LOG, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
