@@ -27,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from bare import apart, products, roofline
 from between import EncoderStep
 from dense import nearfar
 from field import FORMS, Contestant, Loss, field
@@ -36,20 +37,11 @@ from torch.nn import functional
 
 from nearfar.loss import loops
 from nearfar.loss._engine import EXACT_TO
-from nearfar.loss.push import similarities
 
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
 SWEEP = tuple(product(FORMS, (2**power for power in range(6, 17)), (256,), (TAU,)))
 COLD = tuple(product(FORMS[:3], (1024, 4096), (256,), (0.01,)))
-# Exponentiated tiles are kept for the backward pass up to this many bytes (`nearfar.loss`).
-KEEP = 512 * 2**20
-TILE = (1024, 1024)
-# Products of N x N x D a form needs, and float32 N x N matrices that hold its tiles. NT-Xent and
-# SupCon are 1.5 and 2 products of (2N) x (2N) x D, on half a matrix.
-UNITS_KEPT = {"one-way": 3, "symmetric": 3, "NT-Xent": 6, "SupCon": 6, "SigLIP": 3}
-UNITS_BEYOND = {"one-way": 3, "symmetric": 4, "NT-Xent": 8, "SupCon": 8, "SigLIP": 3}
-TILES = {"one-way": 1, "symmetric": 1, "NT-Xent": 2, "SupCon": 2, "SigLIP": 1}
 # From this many rows on, 3 runs will do; from the second number on, one without a warm-up.
 FEW_FROM, ONCE_FROM = 16384, 32768
 # So many times nearfar's time is slow: about 5 runs will do.
@@ -85,24 +77,6 @@ def without_numba(run: Callable[[], object]) -> Callable[[], object]:
             run()
 
     return go
-
-
-def bare(q: Tensor, k: Tensor) -> dict[str, Callable[[], object]]:
-    """One product of all rows with all: whole, and in tiles, by either library."""
-    q, k = q.detach(), k.detach()
-    height, width = (min(len(q), side) for side in TILE)
-    tile, whole = q.new_empty(height, width), q.new_empty(len(q), len(q))
-
-    def tiles(product: Callable[..., Tensor]) -> None:
-        for rows in q.split(height):
-            for columns in k.split(width):
-                product(rows, columns, tile)
-
-    return {
-        "tiles": lambda: tiles(lambda a, b, out: torch.mm(a, b.T, out=out)),
-        "tiles, nearfar's": lambda: tiles(lambda a, b, out: similarities(a, b, out, 1.0)),
-        "whole": lambda: torch.mm(q, k.T, out=whole),
-    }
 
 
 def turns(
@@ -168,16 +142,13 @@ def measure(
         runs[BF16] = lambda: step(coarse, q, k)
         if n <= 8192:
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
-    head = min(n, 4096)
-    products = bare(q[:head], k[:head])
-    runs |= products
+    runs |= products(q, k)
     compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
     how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
     timed = turns(runs, *how)
     if compiled:
         row["compiled"] = turns({"nearfar": runs["nearfar"]} | compiled, *how)["seconds"]
-    seconds_of = {name: (n / head) ** 2 * timed["seconds"].pop(name) for name in products}
-    row |= timed | {"product_seconds": seconds_of}
+    row |= timed | apart(timed["seconds"], n)
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
 
@@ -206,13 +177,6 @@ def ratio(row: Row, name: str) -> float | None:
 def everyone(row: Row) -> dict[str, float]:
     """Seconds by name, of what torch.compile makes, too."""
     return row["seconds"] | {n: s for n, s in row.get("compiled", {}).items() if n == COMPILED}
-
-
-def roofline(row: Row) -> float:
-    """The share of nearfar's time that the products alone would take."""
-    kept = 4 * row["n"] ** 2 * TILES[row["form"]] <= KEEP
-    units = (UNITS_KEPT if kept else UNITS_BEYOND)[row["form"]]
-    return units * min(row["product_seconds"].values()) / row["seconds"]["nearfar"]
 
 
 def agree(form: str, tau: float, names: Collection[str]) -> dict[str, Contestant]:

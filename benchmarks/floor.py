@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bare import apart, products
 from between import EncoderStep
-from cpu import TAU, bare, batch, step, turns
+from cpu import TAU, batch, step, turns
 from dense import nearfar
 from field import FORMS, field
 from machine import describe
@@ -157,9 +158,9 @@ def measure(form: str, n: int, d: int, seconds: float) -> dict[str, Any]:
         "nearfar": lambda: step(loss, q, k),
         "PyTorch": lambda: step(plain, q, k),
         "floor": lambda: floor(x, y),
-        "product": bare(x, y)["whole"],
-    }
-    return {"form": form, "n": n, "d": d} | turns(runs, EncoderStep(n), seconds, 5, False)
+    } | products(x, y)
+    timed = turns(runs, EncoderStep(n), seconds, 5, False)
+    return {"form": form, "n": n, "d": d} | timed | apart(timed["seconds"], n)
 
 
 def main() -> None:

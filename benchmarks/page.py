@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from bare import roofline
 from cpu import (
     BF16,
     COLD,
     COMPILED,
     SWEEP,
     TABLE,
-    UNITS_KEPT,
     WITHOUT,
     Row,
     best_peer,
     everyone,
     ratio,
-    roofline,
 )
 from ddp_exactness import HEAD as RANKS_HEAD
 from ddp_exactness import cells, summary
@@ -53,7 +52,8 @@ contestant as it is over nearfar's: above 1, nearfar is faster; **no numba**, ov
 `nearfar[fast]`. **Compiled** is the same for
 PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape;
 they take turns with nearfar alone, afterwards. **Products** is the time of the bare matrix products
-the form needs, measured in the same process, over nearfar's.
+the form needs over nearfar's: of similarities, and of queries' and keys' gradients, each in the
+fastest way we know, measured in the same process (`benchmarks/bare.py`).
 
 ![Time and memory against N]({figure})
 """
@@ -144,9 +144,6 @@ def against(rows: list[Row]) -> str:
 def floor(rows: list[Row]) -> str:
     """nearfar beside the bare operations."""
 
-    def products(row: Row) -> float:
-        return UNITS_KEPT[row["form"]] * row["seconds"]["product"] / row["seconds"]["nearfar"]
-
     names = "PyTorch", "nearfar", "floor"
     return table(
         (
@@ -164,7 +161,7 @@ def floor(rows: list[Row]) -> str:
                 *(ms(row["seconds"][name]) for name in names),
                 times(row["seconds"]["PyTorch"] / row["seconds"]["nearfar"]),
                 times(row["seconds"]["nearfar"] / row["seconds"]["floor"]),
-                f"{products(row):.0%}",
+                f"{roofline(row):.0%}",
             )
             for row in rows
         ),
