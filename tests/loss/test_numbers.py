@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss, info_nce
 from nearfar.loss import _small, loops
+from nearfar.loss._whole_rules import LogSoftmax
 from nearfar.loss.push import _blocks, _early, _tiled
 
 N, D = 24, 16
@@ -129,6 +130,20 @@ def test_a_small_share_of_another_loss(
         if found is not None and one is not None:
             limit = 1e-5 * float(one.norm()) + 2**40 * torch.finfo(one.dtype).tiny
             torch.testing.assert_close(found * 2**40, one, rtol=1e-5, atol=limit)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_few_rows_keep_the_digits_of_a_small_loss(reduction: Any) -> None:
+    met = set()
+    for tau in (0.05, 0.1, 0.15, 0.2):
+        q = rows(100, D)
+        k = q + 0.1 * rows(100, D, 1)
+        exact = info_nce(q, k, temperature=tau, symmetric=True, reduction=reduction)
+        got = info_nce(q.float(), k.float(), temperature=tau, symmetric=True, reduction=reduction)
+        assert (got.double() - exact).norm() <= 1e-5 * exact.norm()
+        mean = float(exact.sum()) / (1 if reduction == "mean" else 100)
+        met.add(mean >= LogSoftmax.least)
+    assert met == {True, False}
 
 
 @pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])

@@ -135,9 +135,10 @@ class _Whole(torch.autograd.Function):
             loss = loss.mean(0) if loss.ndim == 2 else loss
             lowest, highest = (end.item() for end in loss.aminmax())
         else:
-            count = count if reduction == "mean" else max(1, count // q.shape[0])
+            means = 1 if reduction == "mean" else q.shape[0]
+            count = max(1, count // means)
             loss = loss.mean() if count == loss.numel() else loss.sum() / count
-            lowest = highest = loss.item()
+            lowest = highest = loss.item() / means
         if not rule.least <= lowest <= highest < math.inf:
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
