@@ -129,7 +129,8 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
                 rows[i] += total
     if columns is not None:
         for thread in range(threads):
-            columns += parts[thread]
+            # By its entries: a name that is bound anew is not seen to be None by older numba.
+            columns[:] += parts[thread]
 
 
 @compiled
