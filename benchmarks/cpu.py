@@ -7,6 +7,10 @@ Contestants take turns in one process, in a new order each time, with an encoder
 two that is not timed; a row has the median seconds of each. Before that, each must agree with
 nearfar at N = 64. Every row has a process of its own, and what torch.compile makes takes turns with
 nearfar alone and last: its hooks slow all Python down, a step of 64 rows of nearfar's by a tenth.
+
+Small batches are made of overhead, most of it code that the encoder's step has driven out of the
+caches. Contestants that are made of the same operations would find them brought back by each other,
+which no training does: up to 1,024 rows, each takes turns with nearfar alone.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ SWEEP = tuple(product(FORMS, (2**power for power in range(6, 17)), (256,), (TAU,
 COLD = tuple(product(FORMS[:3], (1024, 4096), (256,), (0.01,)))
 # From this many rows on, 3 runs will do; from the second number on, one without a warm-up.
 FEW_FROM, ONCE_FROM = 16384, 32768
+# Up to this many rows, contestants meet nearfar one by one.
+PAIRS_TO = 1024
 # So many times nearfar's time is slow: about 5 runs will do.
 SLOW = 10
 BF16 = "nearfar, bf16"
@@ -142,12 +148,20 @@ def measure(
         runs[BF16] = lambda: step(coarse, q, k)
         if n <= 8192:
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
-    runs |= products(q, k)
     compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
     how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
-    timed = turns(runs, *how)
+    own = {"nearfar": runs["nearfar"]}
+    if n <= PAIRS_TO:
+        others = [name for name in runs if name != "nearfar"]
+        met = {name: turns(own | {name: runs[name]}, *how) for name in others}
+        row["pairs"] = {name: pair["seconds"] for name, pair in met.items()}
+        runs = own
+    timed = turns(runs | products(q, k), *how)
+    if pairs := row.get("pairs"):
+        timed["seconds"] |= {name: pair[name] for name, pair in pairs.items()}
+        timed["seconds"]["nearfar"] = median(pair["nearfar"] for pair in pairs.values())
     if compiled:
-        row["compiled"] = turns({"nearfar": runs["nearfar"]} | compiled, *how)["seconds"]
+        row["compiled"] = turns(own | compiled, *how)["seconds"]
     row |= timed | apart(timed["seconds"], n)
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
@@ -165,12 +179,13 @@ def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
 def best_peer(row: Row) -> str:
     """The fastest of the others, as they are."""
     others = [name for name in row["seconds"] if not name.startswith("nearfar")]
-    return min(others, key=row["seconds"].get, default="")
+    return min(others, key=lambda name: ratio(row, name) or 0.0, default="")
 
 
 def ratio(row: Row, name: str) -> float | None:
     """A contestant's time in units of nearfar's."""
-    times = row.get("compiled", {}) if name == COMPILED else row["seconds"]
+    pairs = row.get("pairs", {})
+    times = row.get("compiled", {}) if name == COMPILED else pairs.get(name, row["seconds"])
     return times[name] / times["nearfar"] if name in times else None
 
 

@@ -47,7 +47,9 @@ from the raw medians in benchmarks/results/loss_cpu.json and loss_memory.json.
 "PyTorch" is the best few lines we could write (`benchmarks/dense.py`), "compiled" is torch.compile
 of them, without the time to compile. All contestants agree with nearfar's value at N = 64 to 1e-4,
 then take turns in one process for each row, in a new order each time, with an encoder's step
-between any two that is not timed; times are medians. **Ratio** is the time of the fastest other
+between any two that is not timed; times are medians. Up to 1,024 rows, each takes turns with
+nearfar alone: contestants made of the same operations bring each other's code back into the caches,
+which no training does. **Ratio** is the time of the fastest other
 contestant as it is over nearfar's: above 1, nearfar is faster; **no numba**, over nearfar's without
 `nearfar[fast]`. **Compiled** is the same for
 PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape;
@@ -104,7 +106,7 @@ def times(more: float | None) -> str:
 
 def ahead(row: Row, name: str = "nearfar") -> float | None:
     """The time of the fastest other contestant over nearfar's."""
-    best, own = row["seconds"].get(best_peer(row)), row["seconds"].get(name)
+    best, own = ratio(row, best_peer(row)), ratio(row, name)
     return best / own if best and own else None
 
 
