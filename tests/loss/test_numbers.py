@@ -146,6 +146,22 @@ def test_few_rows_keep_the_digits_of_a_small_loss(reduction: Any) -> None:
     assert met == {True, False}
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_query_whose_keys_are_all_far(decoupled: bool) -> None:
+    """Its sum of exponentials is small, and its gradient is not."""
+    one = rows(1, D)
+    q, k = one + 0.05 * rows(N, D, 1), -one + 0.05 * rows(N, D, 2)
+
+    def gradients(dtype: torch.dtype, backend: Any) -> tuple[Tensor, ...]:
+        x, y = (side.to(dtype).requires_grad_() for side in (q, k))
+        loss = info_nce(x, y, temperature=0.0148, decoupled=decoupled, backend=backend)
+        return torch.autograd.grad(loss, (x, y))
+
+    exact = gradients(torch.float64, "dense")
+    for got, wanted in zip(gradients(torch.float32, "tiled"), exact, strict=True):
+        assert (got.double() - wanted).norm() <= 1e-3 * wanted.norm()
+
+
 @pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
 def test_half_precision_numbers_are_used_in_float32(backend: Any) -> None:
     """A reciprocal in half precision would be off by 2e-4."""

@@ -139,9 +139,9 @@ def _stripes(
     )
     sums, share = positive.new_zeros(2, len(positive))
     own = positive - shift / LOG2E
-    # What stands beside the sum in a row's logarithm.
+    # What stands beside the sum in a row's logarithm; not nothing, for who has no crowd.
     beside = torch.zeros_like(own) if decoupled else own.exp()
-    beside.clamp_min_(lowest)
+    beside.clamp_min_(torch.finfo(own.dtype).tiny)
     passes = passes_over(tiles)
     for block in tiles:
         rows, tile = block.rows, block.alone(tiles.narrow)
