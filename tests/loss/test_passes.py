@@ -47,7 +47,7 @@ def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        left_out = [Diagonal(30, 0, 7), Diagonal(0, 40, 13)]
+        left_out = LOOPS.places([Diagonal(30, 0, 7), Diagonal(0, 40, 13)])
         LOOPS.exponentiate(tile, 3.0, out, rows, columns, left_out)
     finally:
         torch.set_num_threads(before)
@@ -59,7 +59,7 @@ def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: 
 def test_exponentials_of_the_whole_range() -> None:
     tile = torch.linspace(-140, 100, 100_001).view(1, -1)
     out = torch.empty_like(tile)
-    LOOPS.exponentiate(tile, 0.0, out, None, None, [])
+    LOOPS.exponentiate(tile, 0.0, out, None, None, LOOPS.places([]))
     # Below the normal numbers there is nothing.
     wanted = torch.where(tile < -126, 0.0, tile.double().exp2())
     near(out, wanted, 2e-7)
@@ -70,10 +70,11 @@ def test_what_is_not_a_number_comes_through(format: torch.dtype) -> None:
     nan, inf = float("nan"), float("inf")
     tile = torch.tensor([[nan, 1.0], [inf, 1.0], [-inf, 1.0]], dtype=format)
     rows = torch.zeros(3)
-    LOOPS.exponentiate(tile, 0.0, torch.empty_like(tile), rows, None, [])
+    LOOPS.exponentiate(tile, 0.0, torch.empty_like(tile), rows, None, LOOPS.places([]))
     assert not rows[:2].isfinite().any()
     assert rows[2] == 2
-    sums = [LOOPS.sigmoid(row.clone()[None], 0.0, 1.0, row[None], []) for row in tile]
+    nobody = LOOPS.places([])
+    sums = [LOOPS.sigmoid(row.clone()[None], 0.0, 1.0, row[None], nobody) for row in tile]
     assert all(x != x for x in sums[0])
     assert sums[1][0] == inf
     assert sums[2][0] == pytest.approx(1.0986123)
@@ -102,7 +103,7 @@ def test_sigmoids(format: torch.dtype, offset: float) -> None:
     x = (tile.double() + offset) * torch.tensor(2.0).double().log()
     Diagonal(0, 3, 37).of(x).fill_(-torch.inf)
     out = torch.empty_like(tile)
-    total, each = LOOPS.sigmoid(tile, offset, 3.0, out, [Diagonal(0, 3, 37)])
+    total, each = LOOPS.sigmoid(tile, offset, 3.0, out, LOOPS.places([Diagonal(0, 3, 37)]))
     assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6)
     assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6)
     near(out, 3 * x.sigmoid(), 5e-6 if format == torch.float32 else 2**-8)

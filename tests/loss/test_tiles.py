@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -33,6 +35,7 @@ def outcome(name: str, *, again: bool = False) -> list[Tensor]:
     return [loss.detach(), *grads]
 
 
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("name", FORMS)
 def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     linear = _product.one_dnn()
@@ -86,6 +89,29 @@ def test_room_is_used_again_when_nobody_has_it() -> None:
     again = room.take((512, 512), like.double())
     assert again.dtype == torch.float64
     assert (again.data_ptr(), room.free) == (place, [])
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("name", FORMS)
+def test_room_comes_back_before_garbage_is_collected(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent: list[weakref.ref[Tensor]] = []
+    take = Room.take
+
+    def noted(self: Room, shape: tuple[int, ...] | int, like: Tensor) -> Tensor:
+        room = take(self, shape, like)
+        lent.append(weakref.ref(room.untyped_storage()))
+        return room
+
+    monkeypatch.setattr(Room, "take", noted)
+    gc.disable()
+    try:
+        outcome(name)
+        assert lent
+        assert not any(one() is not None for one in lent)
+    finally:
+        gc.enable()
 
 
 def test_room_of_another_size_is_left() -> None:

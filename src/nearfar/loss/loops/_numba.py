@@ -29,11 +29,14 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def run(loop, *words):
     with _LAUNCH:
         return loop(
-            torch.get_num_threads(), *(_bare(x) if isinstance(x, Tensor) else x for x in words)
+            torch.get_num_threads(), *(bare(x) if isinstance(x, Tensor) else x for x in words)
         )
 
 
-def _bare(x: Tensor) -> np.ndarray:
+def bare(x: Tensor | None) -> np.ndarray | None:
+    """A tensor's memory as loops take it."""
+    if x is None:
+        return None
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).detach().numpy()
 
 

@@ -10,7 +10,9 @@ import numba
 import numpy as np
 from torch import Tensor
 
-from nearfar.loss.loops._numba import ONE, ZERO, compiled, load, nothing, run, store
+from nearfar.loss.loops._numba import ONE, ZERO, bare, compiled, load, nothing, run, store
+
+__all__ = ["bare", "exponentiate", "force", "places", "sigmoid"]
 
 # The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
 _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
@@ -19,13 +21,22 @@ _ODD = tuple(np.float32(2 / (2 * k + 1)) for k in range(8, -1, -1))
 _LEAST, _LN2, _SMALL = np.float32(-126), np.float32(math.log(2)), np.float32(1e-15)
 
 
+# What loops take: a tensor, or what `bare` has made of it beforehand.
+Entries = Tensor | np.ndarray
+
+
+def places(left_out: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """(P, 3) row, column and length of diagonals, as loops take them."""
+    return np.array(left_out, np.int64).reshape(-1, 3)
+
+
 def exponentiate(
-    tile: Tensor,
+    tile: Entries,
     shift: float,
-    out: Tensor,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    left_out: Sequence[tuple[int, int, int]],
+    out: Entries,
+    rows: Entries | None,
+    columns: Entries | None,
+    left_out: np.ndarray,
 ) -> None:
     """exp2(tile - shift) in ``out``, which may be the tile.
 
@@ -35,13 +46,12 @@ def exponentiate(
         out: (n, m).
         rows: (n,) receives sums of rows; None: nobody asks.
         columns: (m,) receives sums of columns.
-        left_out: Row, column and length of diagonals where zero is to come out.
+        left_out: `places` of diagonals where zero is to come out.
     """
-    places = np.array(left_out, np.int64).reshape(-1, 3)
-    run(_exponentiate, _apart(tile, out), np.float32(shift), out, rows, columns, places)
+    run(_exponentiate, _apart(tile, out), np.float32(shift), out, rows, columns, left_out)
 
 
-def force(tile: Tensor, row: Tensor, column: Tensor | None, out: Tensor) -> None:
+def force(tile: Entries, row: Entries, column: Entries | None, out: Entries) -> None:
     """(row_i + column_j) tile_ij in ``out``, which may be the tile.
 
     Args:
@@ -54,7 +64,7 @@ def force(tile: Tensor, row: Tensor, column: Tensor | None, out: Tensor) -> None
 
 
 def sigmoid(
-    tile: Tensor, offset: float, scale: float, out: Tensor, left_out: Sequence[tuple[int, int, int]]
+    tile: Entries, offset: float, scale: float, out: Entries, left_out: np.ndarray
 ) -> tuple[float, float]:
     """Sums of log(1 + exp(x)) and of its derivative; the derivatives times ``scale`` in ``out``.
 
@@ -63,17 +73,16 @@ def sigmoid(
         offset: Added to each, in base 2, too.
         scale: Of what comes out.
         out: (n, m), may be the tile.
-        left_out: Row, column and length of diagonals where zero is to come out.
+        left_out: `places` of diagonals where zero is to come out.
     """
-    places = np.array(left_out, np.int64).reshape(-1, 3)
     words = np.float32(offset), np.float32(scale)
-    sums = run(_sigmoid, _apart(tile, out), *words, out, places)
+    sums = run(_sigmoid, _apart(tile, out), *words, out, left_out)
     return tuple(sums.sum(0).tolist())
 
 
-def _apart(tile: Tensor, out: Tensor) -> Tensor | None:
+def _apart(tile: Entries, out: Entries) -> Entries | None:
     """The tile; None if it is ``out``: loops that have to ask whether it is are not vectorised."""
-    return None if tile.data_ptr() == out.data_ptr() else tile
+    return None if tile is out else tile
 
 
 @numba.njit(inline="always")

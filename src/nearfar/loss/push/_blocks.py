@@ -81,9 +81,10 @@ class Blocks:
         width: Columns of a tile, at most; None: WIDTH.
 
     Attributes:
+        each: The tiles, in order.
         largest: Entries of the largest tile.
         all: Entries of all tiles.
-        complete: Every place of the matrix has a tile, and tiles of a row or column meet.
+        complete: Nothing is left out because nobody is there.
     """
 
     def __init__(self, game: Game, height: int | None = None, width: int | None = None) -> None:
@@ -104,11 +105,15 @@ class Blocks:
         ]
         self.panels = _needed(inside, game)
         self.matrix, self.cell, self.width = (rows, columns), cell, width
+        self.each = list(self._cut())
         self.all = sum(one.entries() for one in self.panels)
-        self.complete = not game.triangle and self.all == rows * columns > 0
+        self.complete = self.all == sum(one.entries() for one in inside) > 0
         self.largest = max((one.entries(width) for one in self.panels), default=0)
 
     def __iter__(self) -> Iterator[Block]:
+        return iter(self.each)
+
+    def _cut(self) -> Iterator[Block]:
         number = before = 0
         for one in self.panels:
             for left in range(one.left, one.right, self.width):

@@ -143,15 +143,16 @@ def _stripes(
     beside = torch.zeros_like(own) if decoupled else own.exp()
     beside.clamp_min_(torch.finfo(own.dtype).tiny)
     passes = passes_over(tiles)
+    crowds = passes.parts(lambda block: sums[block.rows])
     for block in tiles:
-        rows, tile = block.rows, block.alone(tiles.narrow)
+        rows, tile = block.rows, tiles.narrow[block]
         crowd = sums[rows]
-        passes.exponentials(block, tile, crowd)
+        passes.exponentials(block, passes.narrow[block], crowds[block])
         if (shift or game.crowd.picky) and not bool((crowd >= lowest).all()):
             raise _UnderflowError
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
         factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
-        queries = tiles.lying
+        queries = tiles.lying(block)
         if narrow:
             # A row's factor goes to its query, which is smaller than its tiles.
             queries = queries * factor.to(queries.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nearfar.loss._room import ROOM
+from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
@@ -46,10 +47,18 @@ class Gradients:
             # Lines of memory that are a power of two apart want the same places in the cache:
             # turning them back took three times as long.
             self.turned = ROOM.take((columns, rows + _APART), game.keys)[:, :rows]
+        query, turned = self.query, self.turned
         if not tiles.blocks.complete:
-            for gradient in (self.query, self.turned):
+            for gradient in (query, turned):
                 if gradient is not None:
                     gradient.zero_()
+        elif turned is not None and game.triangle:
+            # Nothing stands above the first tile on the diagonal.
+            turned[:, : tiles.blocks.cell[1]].zero_()
+        if query is not None:
+            self.rows = Ahead(tiles.blocks, lambda block: query[block.rows])
+        if turned is not None:
+            self.columns = Ahead(tiles.blocks, lambda block: turned[:, block.columns])
 
     def add(self, block: Block, force: Tensor, queries: Tensor | None = None) -> None:
         """Add a tile's.
@@ -61,12 +70,14 @@ class Gradients:
         """
         tiles, complete = self.tiles, self.tiles.blocks.complete
         if self.query is not None:
-            to, first = self.query[block.rows], complete and block.columns.start == 0
-            add_product(to, force, tiles.key[block.columns], self.factor, first=first)
+            # Of a triangle, a row's first tile is the one on the diagonal.
+            least = block.rows.start if self.triangle else 0
+            first = complete and block.columns.start == least
+            add_product(self.rows[block], force, tiles.keys[block], self.factor, first=first)
         if self.turned is not None and (block.mirrored or not self.triangle):
-            to, first = self.turned[:, block.columns], complete and block.rows.start == 0
-            lying = tiles.lying if queries is None else queries
-            add_turned(to, lying, force, self.factor, first=first)
+            first = complete and block.rows.start == 0
+            lying = tiles.lying(block) if queries is None else queries
+            add_turned(self.columns[block], lying, force, self.factor, first=first)
 
     def found(self) -> tuple[Tensor | None, Tensor | None]:
         """The queries' and the keys'; of a triangle, the first is both."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nearfar.loss.loops import ready
+from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
@@ -25,6 +28,8 @@ def passes_over(tiles: Tiles) -> Passes:
 class Passes:
     """By PyTorch's operations: each goes over the tile once more.
 
+    What they are handed, sums and all, are `parts`.
+
     Args:
         tiles: Of which they are.
     """
@@ -32,22 +37,30 @@ class Passes:
     def __init__(self, tiles: Tiles) -> None:
         self.tiles = tiles
 
-    def exponentials(
-        self, block: Block, room: Tensor, rows: Tensor | None = None, columns: Tensor | None = None
-    ) -> Tensor:
+    def parts(self, make: Callable[[Block], Tensor | None]) -> Ahead[Any]:
+        """What ``make`` gives for each tile, as passes take it."""
+        return Ahead(self.tiles.blocks, make)
+
+    @cached_property
+    def narrow(self) -> Ahead[Any]:
+        """The tiles' ``narrow`` room, as passes take it."""
+        room = self.tiles.narrow
+        return self.parts(lambda block: room[block])
+
+    def exponentials(self, block: Block, room: Any, rows: Any = None, columns: Any = None) -> Any:
         """The tile of ``block`` after exp2, less the shift.
 
         Args:
             block: Which.
             room: Where to put it, as products take it.
-            rows: (n,) receives sums of the tile's rows.
+            rows: (n,) receives sums of the tile's rows; None: nobody asks.
             columns: (m,) receives sums of its columns.
 
         Returns:
             The tile, in ``room`` or, before it was rounded, elsewhere.
         """
         tiles = self.tiles
-        tile = tiles.logits(block, block.alone(tiles.wide))
+        tile = tiles.logits(block, tiles.wide[block])
         if tiles.shift:
             tile -= tiles.shift
         tile = torch.exp2(tile, out=tile if tiles.rounded else room)
@@ -59,20 +72,20 @@ class Passes:
             room.copy_(tile)
         return tile
 
-    def forces(self, block: Block, tile: Tensor, row: Tensor, column: Tensor | None) -> Tensor:
+    def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
         """(row_i + column_j) tile_ij, as products take it.
 
         Args:
             block: Which.
-            tile: (n, m) as `exponentials` has made it; it may lie in the tiles' ``narrow`` room.
+            tile: (n, m) as `exponentials` has made it; it may lie in ``narrow`` room.
             row: (n,).
             column: (m,); None: zeros.
         """
         tiles = self.tiles
         if tiles.rounded and tile.dtype != row.dtype:
-            tile = block.alone(tiles.wide).copy_(tile)
+            tile = tiles.wide[block].copy_(tile)
         # Elsewhere: memory beyond the cache is not written to once more.
-        room = block.alone(tiles.spare)
+        room = tiles.spare[block]
         if column is None:
             torch.mul(tile, row[:, None], out=room)
         else:
@@ -94,8 +107,8 @@ class Passes:
             The sums of log(1 + exp(x)) and of its derivative, 0-dim, and the derivatives times
             ``scale``, as products take them.
         """
-        tile = self.tiles.logits(block, block.alone(self.tiles.wide)).add_(offset)
-        force = block.alone(self.tiles.spare)
+        tile = self.tiles.logits(block, self.tiles.wide[block]).add_(offset)
+        force = self.tiles.spare[block]
         if small:
             tile.exp2_()
             torch.add(tile, 1.0, out=force)
@@ -121,29 +134,35 @@ class FusedPasses(Passes):
 
         super().__init__(tiles)
         self.loops: Any = loops
+        self.left_out = Ahead(tiles.blocks, lambda block: loops.places(tiles.diagonals(block)))
 
-    def exponentials(
-        self, block: Block, room: Tensor, rows: Tensor | None = None, columns: Tensor | None = None
-    ) -> Tensor:
+    def parts(self, make: Callable[[Block], Tensor | None]) -> Ahead[Any]:
+        """As without loops; arrays."""
+        bare = self.loops.bare
+        return Ahead(self.tiles.blocks, lambda block: bare(make(block)))
+
+    def exponentials(self, block: Block, room: Any, rows: Any = None, columns: Any = None) -> Any:
         """As without loops; always in ``room``."""
         # Memory beyond the cache is written to once, in order, and not by the product.
-        tile = self.tiles.products(block, block.alone(self.tiles.narrow))
-        left_out = self.tiles.diagonals(block)
+        tile, left_out = self._products(block), self.left_out[block]
         self.loops.exponentiate(tile, self.tiles.shift, room, rows, columns, left_out)
         return room
 
-    def forces(self, block: Block, tile: Tensor, row: Tensor, column: Tensor | None) -> Tensor:
+    def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
         """As without loops."""
-        out = block.alone(self.tiles.narrow)
-        self.loops.force(tile, row, column, out)
-        return out
+        self.loops.force(tile, row, column, self.narrow[block])
+        return self.tiles.narrow[block]
 
     def sigmoids(
         self, block: Block, offset: float, scale: Tensor, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
-        out = block.alone(self.tiles.narrow)
-        tile = self.tiles.products(block, out)
-        left_out = self.tiles.diagonals(block)
+        tile, left_out, out = self._products(block), self.left_out[block], self.narrow[block]
         total, each = self.loops.sigmoid(tile, offset, scale.item(), out, left_out)
-        return total, each, out
+        return total, each, self.tiles.narrow[block]
+
+    def _products(self, block: Block) -> Any:
+        """The tiles' products, as loops take them."""
+        room = self.tiles.narrow[block]
+        made = self.tiles.products(block, room)
+        return self.narrow[block] if made is room else made

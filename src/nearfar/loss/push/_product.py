@@ -71,6 +71,9 @@ def _add(
 
 def _linear(a: Tensor, b: Tensor) -> Product | None:
     """oneDNN's ``x @ y.T``, if it is worth it for these matrices or their transposes."""
+    one_dnn = _one_dnn()
+    if one_dnn is None:
+        return None
     if a.numel() * b.numel() < _ENTRIES or a.dtype != torch.float32 or a.device.type != "cpu":
         return None
     # It takes a part of a matrix a thousand times longer to read.
@@ -79,7 +82,7 @@ def _linear(a: Tensor, b: Tensor) -> Product | None:
     if any(x % _MULTIPLE for x in (*a.shape, *b.shape)):
         return None
     # Who counts operations knows PyTorch's own product only.
-    return None if _get_current_dispatch_mode() is not None else _one_dnn()
+    return None if _get_current_dispatch_mode() is not None else one_dnn
 
 
 @cache

@@ -16,10 +16,10 @@ def forward(game: Game) -> tuple[Tensor, Tensor | None]:
     rows = _Sums(game.query)
     columns = rows if game.triangle else _Sums(game.keys)
     for block in tiles:
-        tile = tiles.logits(block, block.alone(tiles.wide))
-        rows.add(block.rows, tile, 1, tiles.spare)
+        tile = tiles.logits(block, tiles.wide[block])
+        rows.add(block.rows, tile, 1, tiles.spare[block])
         if game.both or block.mirrored:
-            columns.add(block.columns, tile, 0, tiles.spare)
+            columns.add(block.columns, tile, 0, tiles.spare[block])
     return rows.log(), columns.log() if game.both else None
 
 
@@ -35,7 +35,7 @@ class _Sums:
             return
         top = torch.maximum(self.top[at], tile.amax(dim))
         shift = top.clamp_min(torch.finfo(top.dtype).min)
-        lifted = torch.sub(tile, shift.unsqueeze(dim), out=scratch[: tile.numel()].view(tile.shape))
+        lifted = torch.sub(tile, shift.unsqueeze(dim), out=scratch)
         self.sum[at] *= (self.top[at] - shift).exp2()
         self.sum[at] += lifted.exp2_().sum(dim)
         self.top[at] = top
@@ -53,7 +53,6 @@ class Force:
         game: Game,
         row: tuple[Tensor, Tensor],
         column: tuple[Tensor, Tensor] | None,
-        shift: float,
     ) -> None:
         self.tiles = tiles
         self.row = self._side(game, *row)
@@ -64,10 +63,10 @@ class Force:
         empty = log == -torch.inf
         return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
 
-    def of(self, block: Block, tile: Tensor | None) -> Tensor:
-        """The forces of a tile; it is computed again, and ``tile`` is None."""
-        tile = self.tiles.logits(block, block.alone(self.tiles.wide))
-        out = block.alone(self.tiles.spare)
+    def of(self, block: Block) -> Tensor:
+        """The forces of a tile, which is computed again."""
+        tile = self.tiles.logits(block, self.tiles.wide[block])
+        out = self.tiles.spare[block]
         log, weight = (side[block.rows, None] for side in self.row)
         torch.sub(tile, log, out=out).exp2_().mul_(weight)
         if self.column is not None:

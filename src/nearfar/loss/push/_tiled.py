@@ -79,10 +79,13 @@ def backward(
     gradients = Gradients(
         game, tiles, factor=factor.item(), needs_query=needs_query, needs_key=needs_key
     )
-    force = (_Force if fixed else _running.Force)(tiles, game, row, column, shift)
+    force: _Force | _running.Force
+    if fixed:
+        force = _Force(tiles, game, row, column, shift, kept)
+    else:
+        force = _running.Force(tiles, game, row, column)
     for block in tiles:
-        tile = None if kept is None else block.among(kept)
-        gradients.add(block, force.of(block, tile))
+        gradients.add(block, force.of(block))
     return gradients.found()
 
 
@@ -126,11 +129,13 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
     passes, kept = passes_over(tiles), tiles.store() if keep else None
+    room = passes.narrow if kept is None else passes.parts(lambda block: block.among(kept))
+    across = passes.parts(lambda block: rows[block.rows])
+    down = passes.parts(
+        lambda block: columns[block.columns] if game.both or block.mirrored else None
+    )
     for block in tiles:
-        room = block.alone(tiles.narrow) if kept is None else block.among(kept)
-        across = rows[block.rows]
-        down = columns[block.columns] if game.both or block.mirrored else None
-        passes.exponentials(block, room, across, down)
+        passes.exponentials(block, room[block], across[block], down[block])
     return rows, columns if game.both else None, kept
 
 
@@ -149,11 +154,22 @@ class _Force:
     """dL / dq of a tile of exponentials: for each row and column, its incoming gradient times p."""
 
     def __init__(
-        self, tiles: Tiles, game: Game, row: Side, column: Side | None, shift: float
+        self,
+        tiles: Tiles,
+        game: Game,
+        row: Side,
+        column: Side | None,
+        shift: float,
+        kept: Tensor | None,
     ) -> None:
-        self.tiles, self.passes = tiles, passes_over(tiles)
-        self.row = self._weight(game, row, shift)
-        self.column = None if column is None else self._weight(game, column, shift)
+        self.passes = passes_over(tiles)
+        rows = self._weight(game, row, shift)
+        columns = None if column is None else self._weight(game, column, shift)
+        self.rows = self.passes.parts(lambda block: rows[block.rows])
+        self.columns = self.passes.parts(
+            lambda block: None if columns is None else columns[block.columns]
+        )
+        self.tiles = self.passes.parts(lambda block: None if kept is None else block.among(kept))
 
     @staticmethod
     def _weight(game: Game, side: Side, shift: float) -> Tensor:
@@ -162,12 +178,12 @@ class _Force:
         weight = (shift / LOG2E - log).clamp_max_(_HIGHEST[log.dtype]).exp_()
         return weight.mul_(grad).mul_(game.scale)
 
-    def of(self, block: Block, tile: Tensor | None) -> Tensor:
-        """The forces of a tile, as products take them; None: it is computed again."""
+    def of(self, block: Block) -> Tensor:
+        """The forces of a tile, as products take them; it is computed again if it was not kept."""
+        tile = self.tiles[block]
         if tile is None:
-            tile = self.passes.exponentials(block, block.alone(self.tiles.narrow))
-        column = None if self.column is None else self.column[block.columns]
-        return self.passes.forces(block, tile, self.row[block.rows], column)
+            tile = self.passes.exponentials(block, self.passes.narrow[block])
+        return self.passes.forces(block, tile, self.rows[block], self.columns[block])
 
 
 # Natural: one over the lowest sum that counts.

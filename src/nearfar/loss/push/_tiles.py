@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._room import ROOM
+from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
@@ -32,6 +33,8 @@ class Tiles:
     Attributes:
         query: (N, D) as products want them.
         key: (M, D), too.
+        queries: Each tile's.
+        keys: Each tile's.
     """
 
     def __init__(
@@ -49,21 +52,20 @@ class Tiles:
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.blocks = Blocks(game, height, width)
+        query, key = self.query, self.key
+        self.queries = Ahead(self.blocks, lambda block: query[block.rows])
+        self.keys = Ahead(self.blocks, lambda block: key[block.columns])
+        self.stripe: slice | None = None
 
     def __iter__(self) -> Iterator[Block]:
-        """Stripe after stripe; `logits`, `stripe` and `lying` are of the one in hand."""
-        rows = None
-        for block in self.blocks:
-            if block.rows != rows:
-                rows = block.rows
-                self.stripe = self.query[rows]
-                vars(self).pop("lying", None)
-            yield block
+        """Stripe after stripe."""
+        return iter(self.blocks)
 
-    @cached_property
-    def lying(self) -> Tensor:
-        """The queries in hand, (D, n), for products with tiles that are taken across."""
-        return turned(self.stripe)
+    def lying(self, block: Block) -> Tensor:
+        """A tile's queries, (D, n), for products with tiles that are taken across."""
+        if block.rows != self.stripe:
+            self.stripe, self.turned = block.rows, turned(self.queries[block])
+        return self.turned
 
     @cached_property
     def few(self) -> Pairs | None:
@@ -83,28 +85,32 @@ class Tiles:
         return ROOM.take(self.blocks.all, self.query)
 
     @cached_property
-    def narrow(self) -> Tensor:
+    def narrow(self) -> Ahead[Tensor]:
         """Room for a tile as products make and take it."""
-        return ROOM.take(self.blocks.largest, self.query)
+        return self._room(self.query)
 
     @cached_property
-    def wide(self) -> Tensor:
+    def wide(self) -> Ahead[Tensor]:
         """Room for a tile of logits: the same, unless products are rounded."""
-        return ROOM.take(self.blocks.largest, self.like) if self.rounded else self.narrow
+        return self._room(self.like) if self.rounded else self.narrow
 
     @cached_property
-    def spare(self) -> Tensor:
+    def spare(self) -> Ahead[Tensor]:
         """Room for one more."""
-        return ROOM.take(self.blocks.largest, self.like)
+        return self._room(self.like)
+
+    def _room(self, like: Tensor) -> Ahead[Tensor]:
+        room = ROOM.take(self.blocks.largest, like)
+        return Ahead(self.blocks, lambda block: block.alone(room))
 
     def operand(self, tile: Tensor, block: Block) -> Tensor:
         """A tile as products take it."""
-        return block.alone(self.narrow).copy_(tile) if self.rounded else tile
+        return self.narrow[block].copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
         if self.rounded:
-            tile = room.copy_(self._similarities(block, block.alone(self.narrow)))
+            tile = room.copy_(self._similarities(block, self.narrow[block]))
         else:
             tile = self._similarities(block, room)
         self._among(tile, block)
@@ -124,7 +130,7 @@ class Tiles:
         return [diagonal for diagonal in found if diagonal.length]
 
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
-        return similarities(self.stripe, self.key[block.columns], room, self.factor)
+        return similarities(self.queries[block], self.keys[block], room, self.factor)
 
     def _among(self, tile: Tensor, block: Block) -> None:
         """Add the crowd's bias, and put -inf outside it but for `diagonals`."""
