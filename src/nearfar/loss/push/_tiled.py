@@ -146,8 +146,11 @@ def _log(sums: Tensor, shift: float) -> Tensor:
 
 def _lossless(game: Game, logs: Logs, shift: float) -> bool:
     """No sum has underflowed under the shift."""
+    if not shift and game.crowd.bias is None:
+        # No logit is further below zero than the highest may be above it.
+        return True
     lowest = (LOWEST[game.query.dtype] + shift) / LOG2E
-    return shift == 0 or all(log is None or bool((log >= lowest).all()) for log in logs)
+    return all(log is None or bool((log >= lowest).all()) for log in logs)
 
 
 class _Force:
@@ -186,5 +189,5 @@ class _Force:
         return self.passes.forces(block, tile, self.rows[block], self.columns[block])
 
 
-# Natural: one over the lowest sum that counts.
-_HIGHEST = {dtype: -lowest / LOG2E + 1 for dtype, lowest in LOWEST.items()}
+# Natural: one over the lowest sum that counts, under a shift or without one.
+_HIGHEST = {dtype: max(top, -LOWEST[dtype]) / LOG2E + 1 for dtype, top in _TOP.items()}
