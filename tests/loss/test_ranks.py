@@ -122,6 +122,14 @@ def outcome(form: Form, batch: Batch, group: object) -> tuple[Tensor, list[Tenso
     return loss.detach(), grads
 
 
+def bent(form: Form, batch: Batch, group: object, size: int) -> Tensor:
+    """Second derivatives: the gradient of a penalty on the whole gradient."""
+    batch.x = batch.x.detach().requires_grad_()
+    loss = form(Towers(), batch, group)
+    (grad,) = torch.autograd.grad(loss, batch.x, create_graph=True)
+    return torch.autograd.grad((grad / size).square().sum(), batch.x)[0]
+
+
 def work(rank: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", size)
@@ -138,13 +146,18 @@ def work(rank: int, size: int, folder: str) -> None:
                     dist.all_reduce(grad)
                     grad /= size
                 found[number, group, name] = (loss, grads)
-        x = batch.x.clone().requires_grad_()
+        for name, form in cases("auto").items():
+            found[number, "bent", name] = bent(form, batch, "auto", size)
+        x = batch.x.detach().requires_grad_()
         every = gather(x)
         (every * torch.arange(1.0, 1 + every.numel()).view_as(every) * (rank + 1)).sum().backward()
         found[number, "gather"] = (every.detach(), x.grad)
     second = InfoNCE(group="ring")(x, x + 1)
     with pytest.raises(NearfarError, match=r"no second derivatives.*Wanted group='auto'"):
         torch.autograd.grad(second, x, create_graph=True)
+    bias = torch.zeros(len(x), ITEMS, requires_grad=True)
+    with pytest.raises(NearfarError, match=r"group='ring' has no gradient for a bias"):
+        InfoNCE(group="ring")(x, x + 1, bias=bias)
     assert "rank" in repr(InfoNCE()), repr(InfoNCE())
     assert f"({size} ranks)" in repr(InfoNCE())
     assert Ranks(None).alone
@@ -170,6 +183,9 @@ def test_ranks_equal_one_process(size: int, tmp_path: Path) -> None:
                         atol=1e-13,
                         msg=lambda text, at=(number, group, name): f"{at}: {text}",
                     )
+        for name, form in cases("auto").items():
+            got = torch.cat([found[number, "bent", name] for found in ranks])
+            torch.testing.assert_close(got, bent(form, whole, None, 1), rtol=1e-10, atol=1e-12)
         factor = torch.arange(1.0, 1 + whole.x.numel(), dtype=torch.float64).view_as(whole.x)
         for rank, found in enumerate(ranks):
             every, grad = found[number, "gather"]

@@ -17,6 +17,10 @@ _CONFLICTS = {
         "hardness and tau_plus with similarity_margin both correct for false negatives. Leave one "
         "out."
     ),
+    ("estimated", "bias"): (
+        "hardness and tau_plus with bias are not defined: they estimate a mean over similarities. "
+        "Leave one out, or give a mask if the bias only forbids keys."
+    ),
     ("margin", "weight"): "margin with weight is not defined: there is no single positive. "
     "Leave one out, or give the margin as a bias of -margin / temperature.",
     ("similarity_margin", "weight"): (
@@ -33,6 +37,10 @@ _CONFLICTS = {
     ("negative_ids", "no_ids"): (
         "negative_ids without negative_keys or without ids leave nobody out: they are compared "
         "with the queries' ids. Give all three, or leave negative_ids out."
+    ),
+    ("ring", "learned_bias"): (
+        "group='ring' has no gradient for a bias, whose columns are other ranks' keys. Wanted "
+        "group='auto', or bias.detach()."
     ),
     ("ring", "weight"): (
         "group='ring' with weight would gather the keys after all. Wanted group='auto'."

@@ -75,9 +75,10 @@ def info_nce(
             a tensor or a torch sparse tensor; rows (for the way back of ``symmetric``, columns) are
             scaled to sum to one. All keys stay candidates, so a row may be positive everywhere.
         form: With ``weight``: ``out`` pulls towards the weighted mean of the positives (Khosla et
-            al. 2020, arXiv 2004.11362, equation 2), ``in`` towards whichever is nearest, the sum
-            over positives inside the logarithm (its equation 3; Miech et al. 2020, arXiv
-            1912.06430, equation 1: MIL-NCE).
+            al. 2020, arXiv 2004.11362, equation 2), ``in`` towards whichever is nearest, the mean
+            over positives inside the logarithm (its equation 3; with P positives a row, log P
+            more than MIL-NCE, which has their sum: Miech et al. 2020, arXiv 1912.06430, equation
+            1).
         mask: (N, N_all) bool, True where the in-batch key j may stand in the crowd of query i. A
             positive stays, whatever the mask says.
         bias: (N, N_all) added to the in-batch logits, after the division by the temperature, in
@@ -131,7 +132,7 @@ def info_nce(
             info_nce,
             query,
             positive_key,
-            inverse(temperature),
+            inverse(temperature, query),
             both=symmetric,
             ids=ids,
             decoupled=decoupled,
@@ -166,6 +167,8 @@ def info_nce(
         negatives=negative_keys is not None or not in_batch,
         estimated=bool(hardness or tau_plus),
         weight=weight is not None,
+        bias=bias is not None,
+        learned_bias=bias is not None and bias.requires_grad,
         margin=bool(margin),
         similarity_margin=similarity_margin is not None,
         grid=mask is not None or bias is not None,

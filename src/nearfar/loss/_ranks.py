@@ -141,29 +141,39 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return _exchange(grad, ctx.counts, ctx.ranks).sum(0), None, None
+        # Differentiable, as second derivatives go through it.
+        return _Exchange.apply(grad, ctx.counts, ctx.ranks).sum(0), None, None  # type: ignore[no-untyped-call]
 
 
 class _Exchange(torch.autograd.Function):
+    """(all rows, ...) here to (ranks, own rows, ...): everybody's version of this rank's rows."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, counts: list[int], ranks: Ranks) -> Tensor:
         ctx.counts, ctx.ranks = counts, ranks
-        return _exchange(x, counts, ranks)
+        own = counts[ranks.rank]
+        out = x.new_empty(ranks.size * own, *x.shape[1:])
+        _all_to_all(out, x, [own] * ranks.size, counts, ranks)
+        return out.view(ranks.size, own, *x.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        own = ctx.counts[ctx.ranks.rank]
-        back = grad.new_empty(sum(ctx.counts), *grad.shape[2:])
-        _all_to_all(back, grad.flatten(0, 1), ctx.counts, [own] * ctx.ranks.size, ctx.ranks)
-        return back, None, None
+        return _Return.apply(grad, ctx.counts, ctx.ranks), None, None  # type: ignore[no-untyped-call]
 
 
-def _exchange(x: Tensor, counts: list[int], ranks: Ranks) -> Tensor:
-    """(all rows, ...) here to (ranks, own rows, ...): everybody's version of this rank's rows."""
-    own = counts[ranks.rank]
-    out = x.new_empty(ranks.size * own, *x.shape[1:])
-    _all_to_all(out, x, [own] * ranks.size, counts, ranks)
-    return out.view(ranks.size, own, *x.shape[1:])
+class _Return(torch.autograd.Function):
+    """The way back: (ranks, own rows, ...) here to (all rows, ...)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: list[int], ranks: Ranks) -> Tensor:
+        ctx.counts, ctx.ranks = counts, ranks
+        out = x.new_empty(sum(counts), *x.shape[2:])
+        _all_to_all(out, x.flatten(0, 1), counts, [counts[ranks.rank]] * ranks.size, ranks)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return _Exchange.apply(grad, ctx.counts, ctx.ranks), None, None  # type: ignore[no-untyped-call]
 
 
 def _all_to_all(out: Tensor, x: Tensor, take: list[int], give: list[int], ranks: Ranks) -> None:
