@@ -143,6 +143,23 @@ def test_buffers_move_once() -> None:
     same(list(module.buffers()), list(plain.buffers()))
 
 
+def test_buffers_stay_where_an_encoder_fails() -> None:
+    query, key = batch()
+    module = encoder(0, nn.BatchNorm1d(8))
+    before = [buffer.clone() for buffer in module.buffers()]
+    calls = []
+
+    def full(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+
+    module.register_forward_pre_hook(full)
+    with pytest.raises(MemoryError):
+        GradCache(module, InfoNCE(), 4)(query, key)
+    same(list(module.buffers()), before)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_and_a_scaler(dtype: torch.dtype) -> None:
     (query, key), module = (x.float() for x in batch()), encoder().float()

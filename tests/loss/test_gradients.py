@@ -35,6 +35,19 @@ def test_push_and_pull_are_the_gradient() -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
 @pytest.mark.parametrize("form", EVERY)
+def test_second_derivatives_where_one_side_learns(form: str, backend: str) -> None:
+    q, k = rows(6).requires_grad_(), rows(6, seed=1)
+
+    def bent(key: Tensor) -> Tensor:
+        loss = EVERY[form](q, key, tau(), backend=backend)
+        (grad,) = torch.autograd.grad(loss, q, create_graph=True)
+        return torch.autograd.grad(grad.square().sum(), q)[0]
+
+    torch.testing.assert_close(bent(k), bent(k.clone().requires_grad_()))
+
+
+@pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
+@pytest.mark.parametrize("form", EVERY)
 def test_create_graph_changes_no_gradient(
     form: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

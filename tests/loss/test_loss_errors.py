@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -276,7 +278,10 @@ CONFLICTS: list[tuple[dict[str, object], str]] = [
     ({"hardness": 0.5, "weight": E4}, "hardness and tau_plus with weight"),
     ({"tau_plus": 0.1, "weight": E4}, "hardness and tau_plus with weight"),
     ({"tau_plus": 0.1, "similarity_margin": 0.1}, "both correct for false negatives"),
+    ({"tau_plus": 0.1, "bias": E4}, "hardness and tau_plus with bias"),
+    ({"hardness": 0.1, "bias": E4}, "hardness and tau_plus with bias"),
     ({"margin": 0.1, "weight": E4}, "margin with weight is not defined"),
+    ({"backend": "dense", "products": "bf16"}, "products='bf16' with backend='dense'"),
     ({"similarity_margin": 0.1, "weight": E4}, "similarity_margin with weight"),
     ({"negative_keys": E4, "negative_ids": ONE}, "negative_ids without .* ids leave nobody out"),
     ({"ids": ONE, "negative_ids": ONE}, "negative_ids without negative_keys"),
@@ -303,6 +308,26 @@ def test_a_margin_does_not_hide_who_never_had_a_negative(backend: Any) -> None:
         far, far.roll(1, 0), ids=ids, similarity_margin=-1.9, reduction="none", backend=backend
     )
     assert loss.eq(0).all()
+    # Decoupled, nothing of theirs is left.
+    with pytest.raises(NearfarError, match=r"has no negative.*similarity_margin"):
+        info_nce(far, far.roll(1, 0), similarity_margin=-1.9, decoupled=True, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["tiled", "dense"])
+def test_a_key_that_equals_the_positive_is_not_more_similar(backend: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    twice = torch.randn(64, 96, generator=generator).repeat(2, 1)
+    q = twice + torch.randn(128, 96, generator=generator)
+    kept = info_nce(q, twice, similarity_margin=0.0, backend=backend)
+    wanted = info_nce(q, twice, similarity_margin=1e-5, backend=backend)
+    torch.testing.assert_close(kept, wanted)
+
+
+def test_a_bias_that_forbids_a_positive_is_named() -> None:
+    bias = torch.zeros(4, 4)
+    bias[2, 2] = -torch.inf
+    with pytest.raises(NearfarError, match="bias is -inf for query row 2 and its own positive"):
+        info_nce(E4, E4, bias=bias)
 
 
 def test_a_bias_of_another_format_leaves_the_loss_as_it_is() -> None:
@@ -315,3 +340,21 @@ def test_checks_that_read_values_can_be_switched_off() -> None:
         assert info_nce(NAN, E4).isnan()
     with pytest.raises(NearfarError):
         info_nce(NAN, E4)
+
+
+def test_checks_are_switched_off_in_one_thread_alone() -> None:
+    inside, done = Event(), Event()
+
+    def elsewhere() -> bool:
+        with checks(enabled=False):
+            inside.set()
+            done.wait(10)
+            return bool(info_nce(NAN, E4).isnan())
+
+    with ThreadPoolExecutor(1) as pool:
+        unchecked = pool.submit(elsewhere)
+        inside.wait(10)
+        with pytest.raises(NearfarError):
+            info_nce(NAN, E4)
+        done.set()
+        assert unchecked.result()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from nearfar import InfoNCE, NearfarError, Temperature
+from nearfar import ClipLoss, InfoNCE, NearfarError, SigLipLoss, Temperature, info_nce
 
 
 def test_learnable_is_clamped_and_comes_back() -> None:
@@ -28,6 +30,29 @@ def test_it_reaches_the_loss_and_the_state() -> None:
     other.load_state_dict(loss.state_dict())
     assert torch.equal(next(other.parameters()), log)
     assert "learnable" in repr(loss)
+
+
+def test_graphs_that_were_built_before_stay() -> None:
+    loss = InfoNCE(Temperature(0.1, learnable=True))
+    (log,) = loss.parameters()
+    penalty = log.pow(2)
+    (loss(torch.eye(4), torch.eye(4)) + penalty).backward()
+    assert log.grad is not None
+    assert log.grad.isfinite()
+
+
+@pytest.mark.parametrize("backend", ["auto", "tiled", "dense"])
+def test_a_less_precise_temperature_is_the_same_to_every_backend(backend: Any) -> None:
+    q, k = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0)).double()
+    for tau in (torch.tensor(0.07), torch.tensor(0.07).half()):
+        exact = info_nce(q, k, temperature=float(tau), backend="dense")
+        got = info_nce(q, k, temperature=tau, backend=backend)
+        torch.testing.assert_close(got, exact, rtol=1e-13, atol=0)
+        scale, bias = 1 / tau.float(), torch.tensor(-3.0)
+        for loss, more in ((ClipLoss, ()), (SigLipLoss, (bias,))):
+            exact = loss(backend="dense")(q, k, scale.double(), *more)
+            got = loss(backend=backend)(q, k, scale, *more)
+            torch.testing.assert_close(got, exact, rtol=1e-13, atol=0)
 
 
 def test_schedule_is_a_cosine_in_log_space() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from forms import FORMS, MORE, rows
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from nearfar import InfoNCE, NearfarError, SigLipLoss, Temperature, info_nce
 
@@ -35,6 +36,17 @@ def plain(form: Callable[..., Tensor], *leaves: Tensor) -> tuple[Tensor, ...]:
 def test_functional_gradients(name: str) -> None:
     found = torch.func.grad_and_value(EVERY[name], argnums=(0, 1, 2))(Q, K, T)
     torch.testing.assert_close((found[1], *found[0]), plain(EVERY[name], Q, K, T))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch itself
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - SPARSE))
+def test_forward_mode(name: str) -> None:
+    along = rows(6, seed=2)
+    with forward_ad.dual_level():
+        loss = EVERY[name](forward_ad.make_dual(Q, along), K, T)
+        slope = forward_ad.unpack_dual(loss).tangent
+    wanted = (plain(EVERY[name], Q, K, T)[1] * along).sum()
+    torch.testing.assert_close(slope, wanted)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from nearfar.errors import NearfarError, did_you_mean
 
-_enabled = True
+# Each thread's own.
+_enabled = ContextVar("nearfar.checks", default=True)
 _transform = torch._C._functorch.peek_interpreter_stack
 _NO_NEGATIVE = (
     "query row {row} has no negative; wanted at least one candidate besides its positive. "
-    "Use a larger batch, give negative_keys, or loosen ids, labels and mask."
+    "Use a larger batch, give negative_keys, or loosen ids, labels, mask and similarity_margin."
 )
 
 
@@ -31,22 +34,23 @@ def checks(enabled: bool) -> Iterator[None]:
         >>> bool(loss.isnan())
         True
     """
-    global _enabled
-    before, _enabled = _enabled, enabled
+    before = _enabled.set(enabled)
     try:
         yield
     finally:
-        _enabled = before
+        _enabled.reset(before)
 
 
 def readable() -> bool:
     """Values can be looked at: checks are on, and no compiler or transform is tracing."""
-    return _enabled and not traced()
+    return not traced() and _enabled.get()
 
 
 def traced() -> bool:
     """A compiler or a function transform is looking on: values are not known yet."""
-    return torch.compiler.is_compiling() or _transform() is not None
+    return (
+        torch.compiler.is_compiling() or _transform() is not None or forward_ad._current_level >= 0
+    )
 
 
 def between(name: str, value: float, low: float, high: float) -> None:
@@ -166,6 +170,16 @@ def additive(name: str, x: Tensor) -> None:
         raise NearfarError(
             f"{name} has a NaN or +infinity in row {row}; wanted finite numbers, or -inf where a "
             "key may not stand."
+        )
+
+
+def may_stand(own: Tensor) -> None:
+    """(N,) what is added to the positives' logits does not forbid them."""
+    if readable() and bool((own == -torch.inf).any()):
+        row = int((own == -torch.inf).nonzero()[0])
+        raise NearfarError(
+            f"bias is -inf for query row {row} and its own positive; wanted a finite number there, "
+            "and -inf at most for other keys."
         )
 
 

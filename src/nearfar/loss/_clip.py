@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
@@ -62,7 +63,7 @@ class ClipLoss(Loss):
         Raises:
             NearfarError: As `info_nce`; a ``logit_scale`` that is no positive, finite number.
         """
-        scale = checked_scale(logit_scale)
+        scale = checked_scale(logit_scale, image_features)
         if self.short(image_features, text_features, ids):
             small = one_node(
                 info_nce,
@@ -98,8 +99,8 @@ class ClipLoss(Loss):
         )
 
 
-def checked_scale(logit_scale: float | Tensor) -> float | Tensor:
-    """A positive, finite number, or a tensor in at least float32.
+def checked_scale(logit_scale: float | Tensor, like: Tensor) -> float | Tensor:
+    """A positive, finite number, or a tensor as precise as ``like``, at least float32.
 
     Raises:
         NearfarError: A number that is not, a tensor of several numbers.
@@ -107,7 +108,7 @@ def checked_scale(logit_scale: float | Tensor) -> float | Tensor:
     if isinstance(logit_scale, Tensor):
         check.single("logit_scale", logit_scale)
         # A reciprocal in half precision would be off by 2e-4.
-        return working(logit_scale)
+        return logit_scale.to(torch.promote_types(logit_scale.dtype, working(like).dtype))
     if not 0 < logit_scale < math.inf:
         raise NearfarError(
             f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."

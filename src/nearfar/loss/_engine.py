@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
 from nearfar.loss._ranks import Group, Ranks, check_group, initialised
 from nearfar.loss._temperature import Temperature
@@ -18,7 +19,7 @@ EXACT_TO = 1024
 
 
 def check_engine(group: Group, backend: Backend, products: Products) -> None:
-    """Refuse words that are not known.
+    """Refuse words that are not known, or not together.
 
     Raises:
         NearfarError: The first, with what was wanted.
@@ -26,6 +27,11 @@ def check_engine(group: Group, backend: Backend, products: Products) -> None:
     check_group(group)
     check.one_of("backend", backend, BACKENDS)
     check.one_of("products", products, PRODUCTS)
+    if (backend, products) == ("dense", "bf16"):
+        raise NearfarError(
+            "products='bf16' with backend='dense' is not defined: it is the exact reference. "
+            "Wanted backend='auto', 'tiled' or 'triton'."
+        )
 
 
 def short(

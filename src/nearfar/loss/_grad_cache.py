@@ -235,6 +235,8 @@ def _same_buffers(encoders: Iterable[nn.Module]) -> Iterator[None]:
     """Put buffers back: what comes again counts once in batch norm's running statistics."""
     buffers = [buffer for encoder in encoders for buffer in encoder.buffers()]
     before = [buffer.clone() for buffer in buffers]
-    yield
-    for buffer, old in zip(buffers, before, strict=True):
-        buffer.copy_(old)
+    try:
+        yield
+    finally:
+        for buffer, old in zip(buffers, before, strict=True):
+            buffer.copy_(old)

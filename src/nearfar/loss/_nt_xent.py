@@ -113,7 +113,7 @@ class NTXentLoss(Loss):
 
         ids_of_rows = None if ids is None else ids.repeat(2)
         rule = Softmax(views=True, decoupled=self.decoupled, ids=ids_of_rows)
-        scale = inverse(self.temperature)
+        scale = inverse(self.temperature, rows)
         return whole(rule, rows, None, scale, again, normalize=True, reduction=self.reduction)
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from nearfar.loss import _check as check
@@ -31,7 +32,7 @@ def one_positive(
     game = replace(game, partners=slice(0, len(game.query)))
     offset = _offset(game, shard, margin)
     if similarity_margin is not None:
-        ceiling = partners(game.query, game.keys).detach() + similarity_margin
+        ceiling = _similarity(game) + similarity_margin
         game = replace(game, crowd=replace(game.crowd, ceiling=ceiling))
     sides: Sides | None = None
     if in_batch and explicit is None and not (_two(game) or hardness or tau_plus):
@@ -60,7 +61,8 @@ def one_positive(
     elif sides is None:
         sides = crowd(1.0)
     crowds = [side for side in sides if side is not None]
-    if similarity_margin is None and game.crowd.picky:
+    # Decoupled, who is left alone has no loss; otherwise, a margin has told why.
+    if (similarity_margin is None or decoupled) and game.crowd.picky:
         for side in crowds:
             check.somebody(side)
     elif game.crowd.picky and shard.ranks.alone and check.anybody_alone(crowds):
@@ -73,12 +75,20 @@ def one_positive(
     return shard.reduce(loss, reduction)
 
 
+def _similarity(game: Game) -> Tensor:
+    """Of the positives, and as much more as rounding may make of a key that is equal to one."""
+    query, key = game.query.detach(), game.keys.detach()
+    lengths: Tensor = query.norm(dim=1) * key.norm(dim=1)
+    return partners(query, key) + 8 * torch.finfo(query.dtype).eps * lengths
+
+
 def _offset(game: Game, shard: Shard, margin: float) -> Tensor | None:
     """What is added to the positives' logits."""
     offset = game.scale.expand(len(game.query)) * -margin if margin else None
     if game.crowd.bias is None:
         return offset
     own = game.crowd.bias.diagonal(shard.first)
+    check.may_stand(own)
     return own if offset is None else own + offset
 
 

@@ -65,7 +65,7 @@ class SigLipLoss(Loss):
             NearfarError: Shapes, dtypes or devices that do not fit, a row that is not finite, a
                 ``logit_scale`` that is no positive, finite number, a batch of one.
         """
-        scale = checked_scale(logit_scale)
+        scale = checked_scale(logit_scale, image_features)
         if isinstance(logit_bias, Tensor):
             check.single("logit_bias", logit_bias)
         if self.short(image_features, text_features, ids):

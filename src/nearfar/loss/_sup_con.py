@@ -114,7 +114,7 @@ class SupConLoss(Loss):
 
         if len(labels) > _FEW:
             return None
-        scale = inverse(self.temperature)
+        scale = inverse(self.temperature, embeddings)
         return whole(Labels(labels), embeddings, None, scale, again, normalize=True)
 
     def extra_repr(self) -> str:

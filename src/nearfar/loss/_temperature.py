@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss import _check as check
-from nearfar.loss._numbers import working
 
 
 class Temperature(nn.Module):
@@ -72,7 +71,8 @@ class Temperature(nn.Module):
         if self.learnable:
             # In place: a clamp inside the graph would stop the gradient at the bound for good.
             with torch.no_grad():
-                self.log.clamp_(math.log(self.minimum), math.log(self.maximum))
+                # As data: a graph that was built on it before stays as it is.
+                self.log.data.clamp_(math.log(self.minimum), math.log(self.maximum))
         return self.log.exp()
 
     def advance(self, progress: float) -> None:
@@ -110,16 +110,16 @@ def current(value: float | Tensor | Temperature) -> float | Tensor:
     return checked() if isinstance(checked, Temperature) else checked
 
 
-def inverse(value: float | Tensor | Temperature) -> float | Tensor:
-    """1 / temperature, a number or a tensor as it is given, at least float32."""
+def inverse(value: float | Tensor | Temperature, like: Tensor) -> float | Tensor:
+    """1 / temperature: a number as it is given, or a tensor as `scale_of` has it."""
     tau = current(value)
-    # A reciprocal in half precision would be off by 2e-4.
-    return 1 / (working(tau) if isinstance(tau, Tensor) else tau)
+    return scale_of(tau, like) if isinstance(tau, Tensor) else 1 / tau
 
 
 def scale_of(value: float | Tensor | Temperature, like: Tensor) -> Tensor:
     """1 / temperature, a 0-dim tensor beside ``like``, at least float32."""
     tau = current(value)
+    # Before the division: a reciprocal in half precision would be off by 2e-4.
     dtype = torch.promote_types(like.dtype, torch.float32)
     if not isinstance(tau, Tensor):
         return torch.full((), 1 / tau, dtype=dtype, device=like.device)

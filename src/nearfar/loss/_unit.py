@@ -54,7 +54,9 @@ class _Unit(torch.autograd.Function):
         *views, length, out = ctx.saved_tensors
         if torch.is_grad_enabled():
             parts = zip(views, *_split(views, grad), strict=True)
-            return tuple(_differentiable(x, part) for x, part in parts)
+            return tuple(
+                _differentiable(*part) if part[0].requires_grad else None for part in parts
+            )
         parts = zip(*_split(views, grad, out, length), strict=True)
         return tuple(_across(*part) for part in parts)
 
