@@ -13,33 +13,36 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._decode import quietly, read_picture
+from nearfar.pairs._walk import but, walk
 from nearfar.progress import tracked
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
 
 
-def find_images(path: str | Path) -> list[Path]:
+def find_images(path: str | Path) -> tuple[list[Path], dict[str, str]]:
     """Every picture file below a folder, sorted; a file stands for itself.
+
+    Returns:
+        The files, and what was left out, each with the reason: folders that cannot be entered.
 
     Raises:
         NearfarError: Nothing is there, or no file has a picture's ending.
     """
     root = Path(path)
     if root.is_file():
-        return [root]
+        return [root], {}
     if not root.is_dir():
         raise NearfarError(
             f"path={str(path)!r}: there is no such folder. Wanted a folder of pictures."
         )
-    files = sorted(
-        file for file in root.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()
-    )
+    skipped: dict[str, str] = {}
+    files = walk(root, lambda name: Path(name).suffix.lower() in _SUFFIXES, skipped)
     if not files:
         raise NearfarError(
-            f"path={str(path)!r}: no pictures in this folder or below it. Wanted files that end in "
-            f"{', '.join(sorted(_SUFFIXES))}."
+            f"path={str(path)!r}: no pictures in this folder or below it{but(skipped)}. Wanted "
+            f"files that end in {', '.join(sorted(_SUFFIXES))}."
         )
-    return files
+    return files, skipped
 
 
 class ImageFolder:
@@ -54,7 +57,7 @@ class ImageFolder:
         files: The pictures that could be read.
         pixels: (N, 3, S, S) uint8; S is ``size``, or more where the pictures have it.
         labels: Name of the first-level sub-folder of each, or None where there are no two of them.
-        skipped: What could not be read, each with the reason.
+        skipped: What could not be read or entered, each with the reason.
         size: In pixels, chosen where it was None.
 
     Raises:
@@ -62,7 +65,8 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | Path, size: int | None = None, *, detail: int = 2) -> None:
-        root, found = Path(path), find_images(path)
+        root = Path(path)
+        found, left_out = find_images(path)
         side = _shorter_side(found)
         self.size = size or min(64, max(32, side // 8 * 8))
         stored = min(detail * self.size, max(self.size, side))
@@ -80,6 +84,7 @@ class ImageFolder:
                 f"path={str(path)!r}: none of its {len(found)} picture files can be read; the "
                 f"first: {next(iter(self.skipped.values()))}"
             )
+        self.skipped |= left_out
         self.pixels = torch.stack(pixels)
         self.names = [str(file.relative_to(root) if file != root else file) for file in self.files]
         labels = [Path(name).parts[0] for name in self.names]

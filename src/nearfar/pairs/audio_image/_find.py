@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import but, walk
 from nearfar.pairs.audio_image._clock import Seconds
 from nearfar.pairs.audio_image._events import events
 from nearfar.pairs.audio_image._sounds import Clip, facts
@@ -75,8 +76,13 @@ class Moments:
         return Moments(names, items, self.stamps[chosen], devices, sites, labels, self.skipped)
 
 
-def files_below(path: str | Path, endings: frozenset[str], argument: str, what: str) -> list[Path]:
+def files_below(
+    path: str | Path, endings: frozenset[str], argument: str, what: str
+) -> tuple[list[Path], dict[str, str]]:
     """Every file with such an ending below a folder, sorted; a file stands for itself.
+
+    Returns:
+        The files, and the folders that cannot be entered, each with the reason.
 
     Raises:
         NearfarError: Nothing is there.
@@ -85,15 +91,16 @@ def files_below(path: str | Path, endings: frozenset[str], argument: str, what: 
         raise NearfarError(f"{argument}: not given; wanted a folder with {what}: --{argument} DIR.")
     root = Path(path)
     if root.is_file() and root.suffix.lower() in endings:
-        return [root]
-    found = sorted(f for f in root.rglob("*") if f.suffix.lower() in endings and f.is_file())
+        return [root], {}
+    skipped: dict[str, str] = {}
+    found = walk(root, lambda name: Path(name).suffix.lower() in endings, skipped)
     if not found:
-        why = f"no {what} there" if root.is_dir() else "there is no such folder"
+        why = f"no {what} there{but(skipped)}" if root.is_dir() else "there is no such folder"
         raise NearfarError(
             f"{argument}={str(path)!r}: {why}. Wanted a folder with {what}: "
             f"{', '.join(sorted(endings))}."
         )
-    return found
+    return found, skipped
 
 
 def levels_of(folders: str) -> list[str]:

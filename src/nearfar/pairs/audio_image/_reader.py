@@ -83,7 +83,7 @@ class SenseReader(Reader):
 
     def find(self, path: str) -> Inputs:
         """The clips and the pictures below a folder; what `folders` calls label is the label."""
-        files = files_below(path, SOUNDS | PICTURES, "path", "sounds or pictures")
+        files, skipped = files_below(path, SOUNDS | PICTURES, "path", "sounds or pictures")
         clips = clips_of(self.seconds)
 
         def read(file: Path) -> list[Any]:
@@ -101,6 +101,7 @@ class SenseReader(Reader):
                 f"path={path!r}: none of its {len(files)} files can be read. The first: "
                 f"{next(iter(found.skipped.values()))}"
             )
+        found.skipped.update(skipped)
         labels = [entry.label for entry in found.entries]
         return Inputs(found.names, found.items, labels if all(labels) else None, found.skipped)
 

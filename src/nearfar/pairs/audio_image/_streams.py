@@ -51,7 +51,7 @@ def lowest_rate(path: str) -> int:
     What a file of a lower rate lacks of the high notes would tell it from the others.
     """
     rates = [_HIGHEST]
-    for file in files_below(path, SOUNDS, "audio", "sounds"):
+    for file in files_below(path, SOUNDS, "audio", "sounds")[0]:
         try:
             rates.append(facts(file).rate)
         except NearfarError:
@@ -91,8 +91,9 @@ def _sounds(
     path: str, reader: SenseReader, times: Times, zone: tzinfo, pattern: str | None
 ) -> Stream:
     root = Path(path)
-    files = files_below(root, SOUNDS, "audio", "sounds")
+    files, skipped = files_below(root, SOUNDS, "audio", "sounds")
     found = things(root, files, reader.levels, clips_of(reader.seconds))
+    found.skipped.update(skipped)
     moments = timed(found, times, zone, pattern, exif=False, fallback="recorder")
 
     def load(item: Any) -> Tensor:
@@ -106,8 +107,9 @@ def _pictures(
     path: str, reader: SenseReader, times: Times, zone: tzinfo, pattern: str | None
 ) -> Stream:
     root = Path(path)
-    files = files_below(root, PICTURES, "images", "pictures")
+    files, skipped = files_below(root, PICTURES, "images", "pictures")
     found = things(root, files, reader.levels, lambda file: [str(file)])
+    found.skipped.update(skipped)
     moments = timed(found, times, zone, pattern, exif=True, fallback="camera")
     side = reader.settings["size"]
     return _loaded(moments, lambda item: read_picture(item, side), "images", "Reading pictures")

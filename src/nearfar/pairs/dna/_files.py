@@ -10,6 +10,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import but, walk
 
 _READS = re.compile(r"\.(fa|fna|ffn|frn|fasta|fq|fastq)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 # What a damaged file raises, in text or in compression.
@@ -25,28 +26,32 @@ class Record:
     wrong: str = ""
 
 
-def find_read_files(path: str | Path) -> list[Path]:
+def find_read_files(path: str | Path) -> tuple[list[Path], dict[str, str]]:
     """The FASTA and FASTQ files at a path, sorted.
 
     Args:
         path: A file, a folder (searched to its bottom) or a pattern such as ``reads/*.fastq.gz``.
+
+    Returns:
+        The files, and the folders that cannot be entered, each with the reason.
 
     Raises:
         NearfarError: There are none.
     """
     root = Path(path)
     if root.is_file():
-        return [root]
+        return [root], {}
+    skipped: dict[str, str] = {}
     if root.is_dir():
-        found = sorted(f for f in root.rglob("*") if _READS.search(f.name) and f.is_file())
+        found = walk(root, _READS.search, skipped)
     else:
         found = sorted(Path(root.anchor).glob(str(root.relative_to(root.anchor))))
     if not found:
         raise NearfarError(
-            f"path={str(path)!r}: no reads there. Wanted a FASTA or FASTQ file, plain or .gz, a "
-            "folder of them, or a pattern in quotes: 'reads/*.fastq.gz'."
+            f"path={str(path)!r}: no reads there{but(skipped)}. Wanted a FASTA or FASTQ file, "
+            "plain or .gz, a folder of them, or a pattern in quotes: 'reads/*.fastq.gz'."
         )
-    return found
+    return found, skipped
 
 
 def records(file: Path) -> Iterator[Record]:

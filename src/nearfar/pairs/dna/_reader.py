@@ -65,8 +65,9 @@ class ReadReader(Reader):
 
     def stream(self, path: str) -> Iterator[Inputs]:
         """A few thousand reads at a time, whatever the size of the files."""
-        for part in stream_parts(find_read_files(path)):
-            yield Inputs(part.names, part.sequences, None, part.skipped)
+        files, left_out = find_read_files(path)
+        for part in stream_parts(files):
+            yield Inputs(part.names, part.sequences, None, part.skipped | left_out)
 
     def one(self, query: str, gallery: Inputs) -> Any:
         """Letters, or the name of a read in the gallery."""

@@ -40,7 +40,8 @@ class Reads:
 
     def __init__(self, path: str | Path) -> None:
         began = time.perf_counter()
-        root, found = Path(path), find_read_files(path)
+        root = Path(path)
+        found, left_out = find_read_files(path)
         parts = list(stream_parts(found))
         self.skipped = {name: why for part in parts for name, why in part.skipped.items()}
         self.names = [name for part in parts for name in part.names]
@@ -50,6 +51,7 @@ class Reads:
                 f"path={str(path)!r}: none of its {len(self.skipped)} records can be read; the "
                 f"first: {first}: {why}. Wanted FASTA or FASTQ."
             )
+        self.skipped |= left_out
         self.sequences = Sequences(
             np.concatenate([part.sequences.codes for part in parts]),
             np.cumsum([0, *(n for part in parts for n in part.sequences.lengths)], dtype=np.int64),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.errors import NearfarError, did_you_mean
+from nearfar.pairs._walk import but, walk
 from nearfar.pairs.micrographs._ebsd import read_ebsd
 from nearfar.pairs.micrographs._labels import labels_of, picture_of, with_grains
 from nearfar.pairs.micrographs._map import Map, to_pixels
@@ -40,13 +41,11 @@ def find_files(path: str | Path) -> tuple[list[Path], dict[str, str]]:
             f"path={str(path)!r}: there is no such file or folder. Wanted a folder of micrographs, "
             "or a map with its grains (.npz)."
         )
-    found = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file() and picture_of(file) is None
-    )
+    skipped: dict[str, str] = {}
+    below = walk(root, lambda name: Path(name).suffix.lower() in SUFFIXES, skipped)
+    found = [file for file in below if picture_of(file) is None]
     names = {file.with_suffix("") for file in found}
-    skipped = {
+    skipped |= {
         str(file.relative_to(root)): f"{file.relative_to(root)} is the mask of another picture."
         for file in found
         if file.stem.endswith("_mask") and file.with_name(file.stem[: -len("_mask")]) in names
@@ -54,8 +53,8 @@ def find_files(path: str | Path) -> tuple[list[Path], dict[str, str]]:
     found = [file for file in found if str(file.relative_to(root)) not in skipped]
     if not found:
         raise NearfarError(
-            f"path={str(path)!r}: no micrographs in this folder or below it. Wanted files that end "
-            f"in {', '.join(sorted(SUFFIXES))}."
+            f"path={str(path)!r}: no micrographs in this folder or below it{but(skipped)}. Wanted "
+            f"files that end in {', '.join(sorted(SUFFIXES))}."
         )
     return found, skipped
 

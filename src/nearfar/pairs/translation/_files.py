@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import but, walk
 
 _DAMAGE = (OSError, EOFError, zlib.error)
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,8})?|\d+|source|target|src|tgt")
@@ -49,11 +50,14 @@ def read_corpora(path: str, languages: str | None = None) -> list[Corpus]:
     Raises:
         NearfarError: Nothing there can be read, or aligned files have not equally many lines.
     """
-    corpora = [_read(group, languages) for group in _groups(path)]
+    left_out: dict[str, str] = {}
+    corpora = [_read(group, languages) for group in _groups(path, left_out)]
     if not any(corpus.rows for corpus in corpora):
-        reasons = [reason for corpus in corpora for reason in corpus.skipped.values()]
-        said = f" ({len(reasons)} skipped, the first: {reasons[0]})" if reasons else ""
-        raise NearfarError(f"path={path!r}: no sentences there{said}. Wanted {_WANTED}.")
+        skipped = {name: why for corpus in corpora for name, why in corpus.skipped.items()}
+        raise NearfarError(
+            f"path={path!r}: no sentences there{but(skipped | left_out)}. Wanted {_WANTED}."
+        )
+    corpora[0].skipped.update(left_out)
     return corpora
 
 
@@ -78,7 +82,7 @@ def lines(file: Path, skipped: dict[str, str]) -> Iterator[str | None]:
         skipped[file.name] = f"{file.name}: cannot be read to its end: {error}"
 
 
-def _groups(path: str) -> list[list[Path]]:
+def _groups(path: str, skipped: dict[str, str]) -> list[list[Path]]:
     """Files that belong together: one table, or the files that are aligned line by line."""
     named = [Path(part.strip()) for part in path.split(",")]
     root = Path(path)
@@ -91,9 +95,8 @@ def _groups(path: str) -> list[list[Path]]:
         return [[root]]
     if root.is_dir():
         together: dict[Path, list[Path]] = {}
-        for file in sorted(root.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                together.setdefault(file if _is_table(file) else _bare(file), []).append(file)
+        for file in walk(root, lambda name: not name.startswith("."), skipped):
+            together.setdefault(file if _is_table(file) else _bare(file), []).append(file)
         # A file alone that is no table (a README, a licence) is nobody's translation.
         return [files for files in together.values() if len(files) > 1 or _is_table(files[0])]
     aligned = sorted(f for f in root.parent.glob(f"{root.name}.*") if _bare(f) == root)
