@@ -56,6 +56,18 @@ def test_bad_files_are_skipped_and_named(tmp_path: Path, monkeypatch: pytest.Mon
     assert folder.names == ["a/good.png"]
 
 
+def test_other_formats_are_skipped_and_named(tmp_path: Path) -> None:
+    for name in ("a.HEIC", "b.dng", "c.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(NearfarError, match=r"no pictures in .* \(2 skipped, the first: a.HEIC: "):
+        ImageFolder(tmp_path)
+    Image.fromarray(grey()).save(tmp_path / "d.jpg")
+    folder = ImageFolder(tmp_path)
+    assert folder.names == ["d.jpg"]
+    assert set(folder.skipped) == {"a.HEIC", "b.dng"}
+    assert folder.skipped["b.dng"] == "b.dng: .dng is not read; save it as JPEG or PNG."
+
+
 def test_folders_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(NearfarError, match="no pictures in this folder"):
         ImageFolder(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,17 +14,23 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._decode import quietly, read_picture
-from nearfar.pairs._walk import but, walk
+from nearfar.pairs._walk import but, printable, walk
 from nearfar.progress import tracked
 
 _SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"])
+# Pictures that are not read; each is named, so that nobody misses them unknowingly.
+_OTHERS = re.compile(
+    r"\.(arw|avif|cr[23]|dng|hei[cf]|jfif|jp2|jpe|jxl|nef|orf|pef|p[gp]m|psd|raf|rw2|srw|svg|tga)$",
+    re.IGNORECASE,
+)
 
 
 def find_images(path: str | Path) -> tuple[list[Path], dict[str, str]]:
     """Every picture file below a folder, sorted; a file stands for itself.
 
     Returns:
-        The files, and what was left out, each with the reason: folders that cannot be entered.
+        The files, and what was left out, each with the reason: folders that cannot be entered,
+        pictures in other formats.
 
     Raises:
         NearfarError: Nothing is there, or no file has a picture's ending.
@@ -36,7 +43,13 @@ def find_images(path: str | Path) -> tuple[list[Path], dict[str, str]]:
             f"path={str(path)!r}: there is no such folder. Wanted a folder of pictures."
         )
     skipped: dict[str, str] = {}
-    files = walk(root, lambda name: Path(name).suffix.lower() in _SUFFIXES, skipped)
+    files = []
+    for file in walk(root, lambda name: _is_picture(name) or _OTHERS.search(name), skipped):
+        if _is_picture(file.name):
+            files.append(file)
+        else:
+            name = printable(file.relative_to(root))
+            skipped[name] = f"{name}: {file.suffix} is not read; save it as JPEG or PNG."
     if not files:
         raise NearfarError(
             f"path={str(path)!r}: no pictures in this folder or below it{but(skipped)}. Wanted "
@@ -97,6 +110,10 @@ class ImageFolder:
         seen: dict[bytes, int] = {}
         keys = [hashlib.blake2b(picture.numpy().tobytes()).digest() for picture in self.pixels]
         return torch.tensor([seen.setdefault(key, len(seen)) for key in keys])
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in _SUFFIXES
 
 
 def _shorter_side(files: Sequence[Path], sample: int = 200) -> int:
