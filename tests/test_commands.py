@@ -12,9 +12,11 @@ import yaml
 from PIL import Image
 
 import nearfar
+from conftest import fill
 from nearfar import NearfarError
 from nearfar.cli import main
 from nearfar.model import describe, rebuild
+from nearfar.recipes.images import images
 
 Capture = pytest.CaptureFixture[str]
 
@@ -115,6 +117,18 @@ def test_evaluate(trained: Path, shapes: Path, capsys: Capture) -> None:
     assert main(["evaluate", str(trained), "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again == json.loads((trained / "scores.json").read_text())
+
+
+def test_a_stray_file_that_drops_all_labels_is_named(
+    trained: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = fill(tmp_path, 5)
+    Image.new("RGB", (32, 32)).save(data / "top.jpg")
+    experiment = images(str(data))
+    assert experiment.labels is None
+    assert "3 sub-folders, but 1 file(s) beside them (top.jpg)" in experiment.remarks[0]
+    assert main(["evaluate", str(trained), str(data)]) == 1
+    assert experiment.remarks[0] in capsys.readouterr().err
 
 
 def test_report_is_written_again_without_the_data(trained: Path) -> None:

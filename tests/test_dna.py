@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -421,6 +422,14 @@ def test_a_query_is_letters_or_a_name(trained: Path) -> None:
     assert gallery.labels is not None
     assert model.reader.one("alba3", gallery).tolist() == gallery.items[3].tolist()
     assert model.reader.one("ACGT", gallery) == "ACGT"
+
+
+def test_a_stray_file_that_drops_all_labels_is_named(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "test", tmp_path / "test")
+    (tmp_path / "test" / "top.fa").write_text(">top\nACGT\n")
+    found = ReadReader().find(str(tmp_path / "test"))
+    assert found.labels is None
+    assert "sub-folders, but 1 file(s) beside them (top.fa)" in found.remarks[0]
 
 
 def test_a_run_about_genomes_is_not_asked_for_loci(trained: Path) -> None:

@@ -31,18 +31,23 @@ def evaluate(run: str, path: str | None = None, test: str | None = None, json: b
         experiment = experiment_of(Run(run))
         if experiment.rival is not None:
             experiment.rival.load(Run(run).model)
-        probe = experiment.probe
+        probe, remarks = experiment.probe, list(experiment.remarks)
     else:
         found = model.reader.find(path)
         more = None if test is None else model.reader.find(test)
-        for inputs in (found, more):
-            show.show_skipped(console, inputs.skipped if inputs else {})
+        both = [inputs for inputs in (found, more) if inputs is not None]
+        for inputs in both:
+            show.show_skipped(console, inputs.skipped)
+        remarks = [line for inputs in both for line in inputs.remarks]
         probe = model.reader.probe(found, more)
     if probe is None:
-        raise NearfarError(
+        wanted = (
             f"{path or run!r} has no labels to test with; wanted labelled data, such as two or "
             "more sub-folders of five items or more, or two labelled paths: PATH --test PATH."
         )
+        raise NearfarError(" ".join([wanted, *remarks]))
+    for line in remarks:
+        console.print(f"note       {line}", markup=False)
     scores = judge(model, untrained, probe)
     if json:
         show.print_json(scores.as_json())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._decode import quietly, read_picture
+from nearfar.pairs._labels import folder_labels
 from nearfar.pairs._walk import but, printable, walk
 from nearfar.progress import tracked
 
@@ -69,7 +70,8 @@ class ImageFolder:
     Attributes:
         files: The pictures that could be read.
         pixels: (N, 3, S, S) uint8; S is ``size``, or more where the pictures have it.
-        labels: Name of the first-level sub-folder of each, or None where there are no two of them.
+        labels: Name of the first-level sub-folder of each, or None; see `folder_labels`.
+        remarks: Why there are no labels, where there nearly were.
         skipped: What could not be read or entered, each with the reason.
         size: In pixels, chosen where it was None.
 
@@ -100,9 +102,7 @@ class ImageFolder:
         self.skipped |= left_out
         self.pixels = torch.stack(pixels)
         self.names = [str(file.relative_to(root) if file != root else file) for file in self.files]
-        labels = [Path(name).parts[0] for name in self.names]
-        nested = all(len(Path(name).parts) > 1 for name in self.names)
-        self.labels = labels if nested and len(set(labels)) > 1 else None
+        self.labels, self.remarks = folder_labels(self.names)
 
     @property
     def ids(self) -> Tensor:

@@ -63,7 +63,7 @@ class ImageReader(Reader):
         """The pictures of a folder; sub-folders are labels."""
         folder = ImageFolder(path, self.size, detail=1)
         pixels = list(folder.pixels.permute(0, 2, 3, 1).numpy())
-        return Inputs(folder.names, pixels, folder.labels, folder.skipped)
+        return Inputs(folder.names, pixels, folder.labels, folder.skipped, folder.remarks)
 
     def baselines(self) -> dict[str, Embed]:
         """The picture's pixels, at most 16 x 16 of them, (N, 768)."""

@@ -23,12 +23,14 @@ class Inputs:
         items: What `Reader.read` takes, one per item.
         labels: One per item, for evaluation only; None where there are none.
         skipped: What could not be read, each with the reason.
+        remarks: What a person should know about them.
     """
 
     names: list[str]
     items: Sequence[Any]
     labels: list[str] | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     def named(self, query: str, what: str) -> Any:
         """An item by its name, or a picture by its path.

@@ -80,7 +80,7 @@ def dna(
         # Fragments of a genome are not asked where in it they lie.
         probe=reader.probe(found) if positives == "read" or reads.labels else None,
         skipped=reads.skipped,
-        remarks=[reads.summary],
+        remarks=[reads.summary, *reads.remarks],
         exhibits=lambda model: [error_exhibit(pairs.pieces, model)],
         steps=2000,
         batch_size=min(512, len(pairs)),

@@ -88,6 +88,7 @@ def images(
         labels=folder.labels,
         probe=probe,
         skipped=folder.skipped,
+        remarks=folder.remarks,
         exhibits=lambda model: [
             classifier_exhibit(one, model, probe) for one in auxiliaries.values() if probe
         ],

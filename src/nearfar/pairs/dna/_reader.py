@@ -61,7 +61,7 @@ class ReadReader(Reader):
     def find(self, path: str) -> Inputs:
         """Every read at a path, in memory."""
         reads = Reads(path)
-        return Inputs(reads.names, reads.sequences, reads.labels, reads.skipped)
+        return Inputs(reads.names, reads.sequences, reads.labels, reads.skipped, reads.remarks)
 
     def stream(self, path: str) -> Iterator[Inputs]:
         """A few thousand reads at a time, whatever the size of the files."""

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._labels import folder_labels
 from nearfar.pairs.dna._files import find_read_files
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids
 from nearfar.pairs.dna._stream import mate_of, stream_parts
@@ -30,7 +30,8 @@ class Reads:
         names: What each record is called.
         sequences: Their bases.
         files: (N,) number of the file that each is from.
-        labels: Name of the first-level sub-folder of each, or None where there are no two of them.
+        labels: Name of the first-level sub-folder of each, or None; see `folder_labels`.
+        remarks: Why there are no labels, where there nearly were.
         skipped: What could not be read, each with the reason.
         seconds: What reading took.
 
@@ -62,7 +63,9 @@ class Reads:
         self._genome_of = np.array(
             [row[pair or file] for pair, file in zip(self._first_mates, found, strict=True)]
         )
-        self.labels = _labels(root, found, self.files)
+        inside = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]
+        labels, self.remarks = folder_labels(inside)
+        self.labels = None if labels is None else [labels[file] for file in self.files.tolist()]
         self.seconds = time.perf_counter() - began
 
     def __len__(self) -> int:
@@ -102,11 +105,3 @@ class Reads:
         content = hashlib.blake2b("\n".join(self.names).encode(), digest_size=8)
         content.update(self.sequences.codes.tobytes())
         return content.hexdigest()
-
-
-def _labels(root: Path, found: list[Path], file_of: NDArray[np.int64]) -> list[str] | None:
-    inside = [file.relative_to(root).parts if root.is_dir() else () for file in found]
-    first = [parts[0] for parts in inside if len(parts) > 1]
-    if len(first) < len(found) or len(set(first)) < 2:
-        return None
-    return [first[number] for number in file_of.tolist()]
