@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -71,8 +74,6 @@ def test_embed_writes_vectors_with_names(
     assert main(["embed", str(trained), str(shapes), "--out", str(out), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     if ending == "parquet":
-        import pyarrow.parquet as pq
-
         table = pq.read_table(out)
         names, vectors = table["name"].to_pylist(), np.array(table["vector"].to_pylist())
     elif ending == "npz":
@@ -129,6 +130,20 @@ def test_a_stray_file_that_drops_all_labels_is_named(
     assert "3 sub-folders, but 1 file(s) beside them (top.jpg)" in experiment.remarks[0]
     assert main(["evaluate", str(trained), str(data)]) == 1
     assert experiment.remarks[0] in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+def test_names_of_any_bytes(tmp_path: Path, capsys: Capture) -> None:
+    data, run = fill(tmp_path / os.fsdecode(b"\xe9"), 2), str(tmp_path / "run")
+    (data / "bar" / "000.jpg").rename(data / "bar" / os.fsdecode(b"\xe9.jpg"))
+    (data / os.fsdecode(b"bad\xe9.jpg")).touch()
+    flags = ["--steps", "1", "--batch_size", "4", "--out", run]
+    assert main(["train", "images", str(data), *flags]) == 0
+    assert r"bad\xe9.jpg" in (tmp_path / "run" / "skipped.txt").read_text()
+    out = tmp_path / "v.parquet"
+    assert main(["embed", run, str(data), "--out", str(out)]) == 0
+    assert pq.read_table(out)["name"][1].as_py() == r"bar/\xe9.jpg"
+    assert r"bad\xe9.jpg cannot be read" in capsys.readouterr().out
 
 
 def test_report_is_written_again_without_the_data(trained: Path) -> None:

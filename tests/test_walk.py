@@ -1,21 +1,31 @@
-"""Folders as people have them: linked, closed, going round in circles."""
+"""Folders as people have them: linked, closed, going round in circles, with names of any bytes."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import soundfile
+from PIL import Image
 
 from nearfar import NearfarError
-from nearfar.pairs import find_images
+from nearfar.pairs import ImageReader, Inputs, find_images
+from nearfar.pairs.audio_image import SenseReader
 from nearfar.pairs.audio_image._find import files_below
-from nearfar.pairs.dna import find_read_files
+from nearfar.pairs.dna import ReadReader, find_read_files
+from nearfar.pairs.micrographs import MicrographReader
 from nearfar.pairs.micrographs._files import find_files
-from nearfar.pairs.translation import read_corpora
+from nearfar.pairs.pixels import PixelReader
+from nearfar.pairs.translation import Bitext, read_corpora
 
 Found = tuple[list[str], dict[str, str]]
 
@@ -94,3 +104,53 @@ def test_files_keep_their_order(tmp_path: Path) -> None:
         fill(tmp_path / name, "png")
     files, _ = find_images(tmp_path)
     assert files == sorted(file for file in tmp_path.rglob("*") if file.suffix == ".png")
+
+
+READERS: dict[str, Callable[[str], Inputs]] = {
+    "png": ImageReader().find,
+    "fa": ReadReader().find,
+    "npz": MicrographReader().find,
+    "wav": SenseReader(rate=8000, seconds=0.25).find,
+    "flo": PixelReader().find,
+    "parquet": lambda path: Inputs(*bitext(path)),
+}
+
+
+def bitext(path: str) -> tuple[list[str], list[str], None, dict[str, str]]:
+    found, skipped = Bitext.read(path)
+    return found.texts, found.texts, None, skipped
+
+
+def good(ending: str) -> bytes:
+    """A small file of a kind."""
+    file, random = io.BytesIO(), np.random.default_rng(0)
+    if ending == "png":
+        Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(file, "PNG")
+    elif ending == "npz":
+        np.savez(file, image=random.random((80, 80)))
+    elif ending == "wav":
+        soundfile.write(file, random.normal(size=800), 8000, format="WAV")
+    elif ending == "parquet":
+        pq.write_table(pa.table({"en": ["one"], "de": ["eins"]}), file)
+    elif ending == "fa":
+        file.write(b">read\nACGT\n")
+    return file.getvalue()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names are Unicode")
+@pytest.mark.parametrize("ending", READERS)
+def test_names_of_any_bytes_are_printable(tmp_path: Path, ending: str) -> None:
+    odd = os.fsdecode(b"\xe9")
+    folder = tmp_path / f"caf{odd}"
+    folder.mkdir()
+    files = {f"good{odd}.{ending}": good(ending), f"bad{odd}.{ending}": b"bad"}
+    if ending == "flo":
+        files |= {f"{number}{odd}.png": good("png") for number in range(2)}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    found = READERS[ending](str(tmp_path))
+    assert len(found.names)
+    assert len(found.skipped)
+    said = "\n".join([*found.names, *found.skipped, *found.skipped.values()])
+    assert said.encode().decode() == said
+    assert r"bad\xe9" in said

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from nearfar.anatomy import health
 from nearfar.experiment import Experiment
+from nearfar.pairs import printable
 from nearfar.probes import Scores
 from nearfar.report import Trial
 from nearfar.train import Outcome, Plan, Run
@@ -126,7 +127,7 @@ def show_end(console: Console, run: Run, outcome: Outcome, next_commands: list[s
 
 def next_steps(run: Run, experiment: Experiment, path: str | None) -> list[str]:
     """Commands that make sense after a training."""
-    folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "PATH"
+    folder, data = (shlex.quote(printable(one or "PATH")) for one in (run.folder, path))
     vectors = shlex.quote(str(Path(run.folder) / "vectors.parquet"))
     return [
         f"nearfar embed {folder} {data} --out {vectors}",

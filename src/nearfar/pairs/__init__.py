@@ -7,6 +7,7 @@ from nearfar.pairs._pairs import Batch, LearningPairs, Pairs
 from nearfar.pairs._picture_pairs import PicturePairs
 from nearfar.pairs._reader import Inputs, Reader
 from nearfar.pairs._views import crooked_views, simclr_views
+from nearfar.pairs._walk import printable
 
 __all__ = [
     "Batch",
@@ -20,6 +21,7 @@ __all__ = [
     "batch_rows",
     "crooked_views",
     "find_images",
+    "printable",
     "seeded",
     "simclr_views",
 ]

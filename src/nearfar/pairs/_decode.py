@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import printable
 
 
 def read_picture(item: Any, side: int) -> Tensor:
@@ -32,7 +33,7 @@ def read_picture(item: Any, side: int) -> Tensor:
             picture = ImageOps.exif_transpose(_eight_bit(picture)).convert("RGB")
         square = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        name = "an array" if _is_array(item) else str(item)
+        name = "an array" if _is_array(item) else printable(str(item))
         raise NearfarError(f"{name} cannot be read as a picture: {error}") from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 

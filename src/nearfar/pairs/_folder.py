@@ -49,7 +49,7 @@ def find_images(path: str | Path) -> tuple[list[Path], dict[str, str]]:
         if _is_picture(file.name):
             files.append(file)
         else:
-            name = printable(file.relative_to(root))
+            name = _name(file, root)
             skipped[name] = f"{name}: {file.suffix} is not read; save it as JPEG or PNG."
     if not files:
         raise NearfarError(
@@ -90,7 +90,7 @@ class ImageFolder:
         pixels: list[Tensor] = []
         for file, outcome in zip(found, _read(found, stored), strict=True):
             if isinstance(outcome, NearfarError):
-                self.skipped[str(file.relative_to(root) if file != root else file)] = str(outcome)
+                self.skipped[_name(file, root)] = str(outcome)
             else:
                 self.files.append(file)
                 pixels.append(outcome)
@@ -101,7 +101,7 @@ class ImageFolder:
             )
         self.skipped |= left_out
         self.pixels = torch.stack(pixels)
-        self.names = [str(file.relative_to(root) if file != root else file) for file in self.files]
+        self.names = [_name(file, root) for file in self.files]
         self.labels, self.remarks = folder_labels(self.names)
 
     @property
@@ -114,6 +114,10 @@ class ImageFolder:
 
 def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in _SUFFIXES
+
+
+def _name(file: Path, root: Path) -> str:
+    return printable(file.relative_to(root) if file != root else file)
 
 
 def _shorter_side(files: Sequence[Path], sample: int = 200) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from nearfar.files import replace_text
+from nearfar.pairs import printable
 from nearfar.report import _anatomy, _figures, _harmony, _words
 from nearfar.report._exhibits import exhibits, png
 from nearfar.report._game import look, neighbours
@@ -85,7 +86,8 @@ def write_report(run: Run) -> None:
         # The script is plotly's own; "</script" cannot stand in it by construction.
         plotly=Markup(get_plotlyjs()),
     )
-    replace_text(run.report, page)
+    # A path among the settings may hold any bytes.
+    replace_text(run.report, printable(page))
 
 
 _COLUMNS = 40

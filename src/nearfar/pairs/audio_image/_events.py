@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def events(path: str | Path, seconds: float) -> list[tuple[float, float]]:
 
     levels = []
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             length, frame = file.frames / file.samplerate, round(FRAME * file.samplerate)
             for block in file.blocks(frame * 600, dtype="float32", always_2d=True):
                 change = np.diff(block.mean(1), prepend=block[:1].mean())

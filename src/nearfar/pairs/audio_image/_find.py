@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._walk import but, walk
+from nearfar.pairs._walk import but, printable, walk
 from nearfar.pairs.audio_image._clock import Seconds
 from nearfar.pairs.audio_image._events import events
 from nearfar.pairs.audio_image._sounds import Clip, facts
@@ -132,12 +132,11 @@ def things(
     out = Things()
     with ThreadPoolExecutor(4) as workers:
         for file, found in zip(files, workers.map(_safely(read), files), strict=True):
-            name = str(file.relative_to(root) if file != root else file.name)
+            name = printable(file.relative_to(root) if file != root else file.name)
             if isinstance(found, str):
                 out.skipped[name] = found
                 continue
-            around = file.relative_to(root).parts[-2::-1] if file != root else ()
-            said = dict(zip(levels, around, strict=False))
+            said = dict(zip(levels, Path(name).parts[-2::-1], strict=False))
             for item in found:
                 start = item.start if isinstance(item, Clip) else 0.0
                 out.names.append(f"{name}@{start:.1f}" if start else name)
@@ -241,6 +240,6 @@ def _safely(read: Callable[[Path], list[Any]]) -> Callable[[Path], list[Any] | s
         try:
             return read(file)
         except NearfarError as error:
-            return str(error)
+            return printable(str(error))
 
     return safe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ def facts(path: str | Path) -> Facts:
     import soundfile
 
     try:
-        info = soundfile.info(str(path))
+        # As bytes: soundfile cannot encode every name itself.
+        info = soundfile.info(os.fsencode(path))
     except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     if not info.frames:
@@ -78,7 +80,7 @@ def read_clip(clip: Clip | str | Path, rate: int, seconds: float) -> Wave:
 
     clip = clip if isinstance(clip, Clip) else as_clip(str(clip))
     try:
-        with soundfile.SoundFile(clip.file) as file:
+        with soundfile.SoundFile(os.fsencode(clip.file)) as file:
             file.seek(min(round(clip.start * file.samplerate), max(file.frames - 1, 0)))
             raw = file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)
             native = file.samplerate

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._decode import quietly, read_picture
+from nearfar.pairs._walk import printable
 from nearfar.pairs.audio_image._find import PICTURES, Moments, clips_of, files_below, things, timed
 from nearfar.pairs.audio_image._reader import SenseReader
 from nearfar.pairs.audio_image._sounds import SOUNDS, facts, read_clip
@@ -122,7 +123,7 @@ def _loaded(moments: Moments, load: Callable[[Any], Tensor], argument: str, what
         try:
             return load(item)
         except NearfarError as error:
-            return str(error)
+            return printable(str(error))
 
     with quietly(), ThreadPoolExecutor(4) as workers:
         made = tracked(workers.map(safely, moments.items), what, total=len(moments.items))

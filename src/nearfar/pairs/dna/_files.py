@@ -10,7 +10,7 @@ from itertools import chain, islice, pairwise
 from pathlib import Path
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._walk import but, walk
+from nearfar.pairs._walk import but, printable, walk
 
 _READS = re.compile(r"\.(fa|fna|ffn|frn|fasta|fq|fastq)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 # What a damaged file raises, in text or in compression.
@@ -94,9 +94,9 @@ def _salvaged(file: Path) -> Iterator[Record]:
         yield from parse(chain([first], text))
     elif not damage:
         what = "is empty" if not first else f"begins with {first[:20]!r}; wanted '>' or '@'"
-        yield Record(file.name, wrong=f"the file {what}")
+        yield Record(printable(file.name), wrong=f"the file {what}")
     for error in damage:
-        yield Record(file.name, wrong=f"the file cannot be read to its end: {error}")
+        yield Record(printable(file.name), wrong=f"the file cannot be read to its end: {error}")
 
 
 def _fasta(lines: Iterable[str]) -> Iterator[Record]:

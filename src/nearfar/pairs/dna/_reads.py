@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._labels import folder_labels
+from nearfar.pairs._walk import printable
 from nearfar.pairs.dna._files import find_read_files
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids
 from nearfar.pairs.dna._stream import mate_of, stream_parts
@@ -63,8 +64,8 @@ class Reads:
         self._genome_of = np.array(
             [row[pair or file] for pair, file in zip(self._first_mates, found, strict=True)]
         )
-        inside = [str(file.relative_to(root)) if root.is_dir() else file.name for file in found]
-        labels, self.remarks = folder_labels(inside)
+        inside = [file.relative_to(root) if root.is_dir() else file.name for file in found]
+        labels, self.remarks = folder_labels([printable(file) for file in inside])
         self.labels = None if labels is None else [labels[file] for file in self.files.tolist()]
         self.seconds = time.perf_counter() - began
 

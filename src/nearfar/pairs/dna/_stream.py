@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearfar.pairs._walk import printable
 from nearfar.pairs.dna._bases import UNKNOWN, encode
 from nearfar.pairs.dna._files import Record, records
 from nearfar.pairs.dna._sequences import Sequences
@@ -86,7 +87,7 @@ def _part(file: Path, every: Sequence[Record], mate: str | None, before: int) ->
         sequences = Sequences.of(sequences[row] for row in good)
         # Damaged files may name several records alike: each is counted.
         skipped = {
-            f"{file.name}, record {before + row + 1}: {every[row].name}": why
+            f"{printable(file.name)}, record {before + row + 1}: {every[row].name}": why
             for row, why in wrong.items()
         }
         return Part(file, [names[row] for row in good], sequences, skipped)

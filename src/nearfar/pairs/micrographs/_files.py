@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.errors import NearfarError, did_you_mean
-from nearfar.pairs._walk import but, walk
+from nearfar.pairs._walk import but, printable, walk
 from nearfar.pairs.micrographs._ebsd import read_ebsd
 from nearfar.pairs.micrographs._labels import labels_of, picture_of, with_grains
 from nearfar.pairs.micrographs._map import Map, to_pixels
@@ -45,12 +45,15 @@ def find_files(path: str | Path) -> tuple[list[Path], dict[str, str]]:
     below = walk(root, lambda name: Path(name).suffix.lower() in SUFFIXES, skipped)
     found = [file for file in below if picture_of(file) is None]
     names = {file.with_suffix("") for file in found}
-    skipped |= {
-        str(file.relative_to(root)): f"{file.relative_to(root)} is the mask of another picture."
+    masks = {
+        file
         for file in found
         if file.stem.endswith("_mask") and file.with_name(file.stem[: -len("_mask")]) in names
     }
-    found = [file for file in found if str(file.relative_to(root)) not in skipped]
+    for file in sorted(masks):
+        name = printable(file.relative_to(root))
+        skipped[name] = f"{name} is the mask of another picture."
+    found = [file for file in found if file not in masks]
     if not found:
         raise NearfarError(
             f"path={str(path)!r}: no micrographs in this folder or below it{but(skipped)}. Wanted "

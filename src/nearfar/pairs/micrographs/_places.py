@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError, did_you_mean
 from nearfar.pairs._reader import Inputs
+from nearfar.pairs._walk import printable
 from nearfar.pairs.micrographs._files import find_files, read_file
 from nearfar.pairs.micrographs._labels import grains_of
 from nearfar.pairs.micrographs._map import Map, with_channels
@@ -63,11 +64,11 @@ def places(looks: Looks, path: str, *, inside: bool) -> Places:
     number: list[int] = []
     kinds: list[str | None] = []
     for file in files:
-        short = str(file.relative_to(root)) if file != root else file.name
+        short = printable(file.relative_to(root) if file != root else file.name)
         try:
             pages = open_maps(str(file), looks.channel, looks.channels)
         except NearfarError as error:
-            skipped[short] = str(error)
+            skipped[short] = printable(str(error))
             continue
         for page, one in enumerate(pages):
             own = windows_of(

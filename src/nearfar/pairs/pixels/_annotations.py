@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import printable
 from nearfar.pairs.pixels._flow import Field, Points
-from nearfar.pairs.pixels._videos import PICTURES
+from nearfar.pairs.pixels._videos import PICTURES, decoded
 
 # BADJA's joints are places in DAVIS' full resolution.
 _FULL = (1080, 1920)
@@ -105,7 +106,8 @@ def find_tracks(root: Path) -> tuple[dict[str, Marks], dict[str, str]]:
                 name, points = _read_badja(file)
                 found[name] = points
         except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
-            skipped[str(file)] = f"{file} holds no point tracks: {error!r}"
+            name = printable(file)
+            skipped[name] = f"{name} holds no point tracks: {error!r}"
     return found, skipped
 
 
@@ -125,9 +127,10 @@ def find_flows(root: Path) -> tuple[list[KnownFlow], dict[str, str]]:
             flow, valid = _read_flo(file) if file.suffix == ".flo" else _read_kitti(file)
             first, second = _pictures_of(file)
         except (ValueError, OSError) as error:
-            skipped[str(file)] = f"{file} is no known flow of two pictures: {error}"
+            name = printable(file)
+            skipped[name] = f"{name} is no known flow of two pictures: {error}"
             continue
-        found.append(KnownFlow(file.stem, first, second, flow, valid))
+        found.append(KnownFlow(printable(file.stem), first, second, flow, valid))
     return found, skipped
 
 
@@ -179,7 +182,7 @@ def _read_flo(file: Path) -> tuple[Field, NDArray[np.bool_]]:
 def _read_kitti(file: Path) -> tuple[Field, NDArray[np.bool_]]:
     import cv2
 
-    values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    values = decoded(file, cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         raise ValueError("it is no PNG of three channels of 16 bits")
     flow = (values[..., :0:-1].astype(np.float32) - np.float32(2**15)) / np.float32(64)

@@ -14,7 +14,7 @@ from nearfar.pairs.pixels._annotations import Marks, read_mask
 from nearfar.pairs.pixels._flow import Points
 from nearfar.pairs.pixels._spots import Frame, Grid
 from nearfar.pairs.pixels._store import Stretch
-from nearfar.pairs.pixels._videos import Picture, Video
+from nearfar.pairs.pixels._videos import Picture, Video, decoded
 
 
 class Film(ABC):
@@ -153,7 +153,7 @@ def read_picture_file(file: Path) -> Picture:
     """
     import cv2
 
-    picture = cv2.imread(str(file)) if file.is_file() else None
+    picture = decoded(file, cv2.IMREAD_COLOR)
     if picture is None:
         raise NearfarError(f"{file} cannot be read as a picture.")
     return np.ascontiguousarray(picture[..., ::-1])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
+from nearfar.pairs._walk import printable
 
 Picture = NDArray[np.uint8]
 VIDEOS = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"])
@@ -89,16 +90,13 @@ class Video:
 
         size: tuple[int, int] | None = None
         for file in self._files or []:
-            frame = (
-                cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-                if (file.stat().st_size)
-                else None
-            )
+            name = printable(file)
+            frame = decoded(file, cv2.IMREAD_COLOR)
             if frame is None:
-                self.skipped[str(file)] = f"{file} cannot be read as a picture."
+                self.skipped[name] = f"{name} cannot be read as a picture."
                 continue
             if size not in (None, frame.shape[:2]):
-                self.skipped[str(file)] = f"{file} is {frame.shape[:2]}, the first frame {size}."
+                self.skipped[name] = f"{name} is {frame.shape[:2]}, the first frame {size}."
                 continue
             size = frame.shape[:2]
             yield np.ascontiguousarray(frame[..., ::-1])
@@ -128,7 +126,8 @@ class Video:
         except av.FFmpegError as error:
             if not number:
                 raise
-            self.skipped[str(self.path)] = f"{self.path} breaks off after {number} frames: {error}"
+            name = printable(self.path)
+            self.skipped[name] = f"{name} breaks off after {number} frames: {error}"
 
 
 def find_videos(path: str | Path, size: int | None = None) -> tuple[list[Video], dict[str, str]]:
@@ -158,10 +157,10 @@ def find_videos(path: str | Path, size: int | None = None) -> tuple[list[Video],
     videos, skipped = [], {}
     for one in sorted(found):
         try:
-            inside = str(one.relative_to(root)) if one != root else one.name
-            video = Video(one, str(Path(inside).with_suffix("")), size)
+            inside = Path(one.relative_to(root) if one != root else one.name)
+            video = Video(one, printable(inside.with_suffix("")), size)
         except NearfarError as error:
-            skipped[str(one)] = str(error)
+            skipped[printable(one)] = printable(str(error))
         else:
             videos.append(video)
     if not videos:
@@ -183,6 +182,18 @@ def scaled(frame: Picture, size: int | None) -> Picture:
     factor = size / min(height, width)
     new = (round(width * factor), round(height * factor))
     return np.asarray(cv2.resize(frame, new, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def decoded(file: Path, flags: int) -> NDArray[Any] | None:
+    """The pixels of a file, by OpenCV, or None; its own ``imread`` dies of names of odd bytes."""
+    import cv2
+
+    try:
+        raw = np.fromfile(file, np.uint8)
+    except OSError:
+        return None
+    pixels: NDArray[Any] | None = cv2.imdecode(raw, flags) if len(raw) else None
+    return pixels
 
 
 def _pictures(folder: Path) -> list[Path]:

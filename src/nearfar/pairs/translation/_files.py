@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._walk import but, walk
+from nearfar.pairs._walk import but, printable, walk
 
 _DAMAGE = (OSError, EOFError, zlib.error)
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,8})?|\d+|source|target|src|tgt")
@@ -68,6 +68,7 @@ def lines(file: Path, skipped: dict[str, str]) -> Iterator[str | None]:
         file: Plain or .gz; where it is damaged the lines before the damage are kept.
         skipped: Gets the reason for each line, or rest of a file, that cannot be read.
     """
+    name = printable(file.name)
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rb") as stream:
@@ -75,11 +76,11 @@ def lines(file: Path, skipped: dict[str, str]) -> Iterator[str | None]:
                 try:
                     yield raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError:
-                    name = f"{file.name}, line {number}"
-                    skipped[name] = f"{name}: no UTF-8"
+                    where = f"{name}, line {number}"
+                    skipped[where] = f"{where}: no UTF-8"
                     yield None
     except _DAMAGE as error:
-        skipped[file.name] = f"{file.name}: cannot be read to its end: {error}"
+        skipped[name] = f"{name}: cannot be read to its end: {error}"
 
 
 def _groups(path: str, skipped: dict[str, str]) -> list[list[Path]]:
@@ -128,7 +129,7 @@ def _aligned(files: Sequence[Path], languages: str | None) -> Corpus:
             f"Aligned files must have equally many lines, and {said}. Wanted line i of each file "
             "to be the translation of line i of the others."
         )
-    name = _bare(files[0]).name
+    name = printable(_bare(files[0]).name)
     rows = _rows(name, zip(*columns, strict=True), skipped, 1)
     return Corpus(name, names, rows, skipped)
 
@@ -151,19 +152,22 @@ def _table(file: Path, languages: str | None) -> Corpus:
         [None] if row is None else [row[c] for c in chosen.values()] if len(row) > most else row
         for row in table[begin:]
     )
-    rows = _rows(file.name, cells, skipped, begin + 1, len(chosen))
-    return Corpus(file.name, list(chosen), rows, skipped)
+    name = printable(file.name)
+    rows = _rows(name, cells, skipped, begin + 1, len(chosen))
+    return Corpus(name, list(chosen), rows, skipped)
 
 
 def _parquet(file: Path, languages: str | None) -> Corpus:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    name = printable(file.name)
     try:
-        table = pq.read_table(file).flatten()
+        with file.open("rb") as stream:
+            table = pq.read_table(stream).flatten()
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        return Corpus(file.name, [], [], {file.name: f"{file.name}: no Parquet file: {reason}"})
+        return Corpus(name, [], [], {name: f"{name}: no Parquet file: {reason}"})
     text = [
         place
         for place, kind in enumerate(table.schema.types)
@@ -174,8 +178,8 @@ def _parquet(file: Path, languages: str | None) -> Corpus:
     places = [text[_column(column, names, file)] for column in wanted.values()]
     columns = [table.column(place).to_pylist() for place in places]
     skipped: dict[str, str] = {}
-    rows = _rows(file.name, zip(*columns, strict=True), skipped, 1)
-    return Corpus(file.name, list(wanted), rows, skipped)
+    rows = _rows(name, zip(*columns, strict=True), skipped, 1)
+    return Corpus(name, list(wanted), rows, skipped)
 
 
 def _rows(
