@@ -146,6 +146,28 @@ def test_names_of_any_bytes(tmp_path: Path, capsys: Capture) -> None:
     assert r"bad\xe9.jpg cannot be read" in capsys.readouterr().out
 
 
+def test_all_that_is_skipped_is_named_somewhere(
+    trained: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data, run = fill(tmp_path / "data", 2), tmp_path / "run"
+    for number in range(7):
+        (data / "bar" / f"bad{number}.png").touch()
+    words = ["train", "images", str(data), "--out", str(run), "--batch_size", "4", "--steps", "1"]
+    assert main(words) == 0
+    assert f"... and 2 more: {run / 'skipped.txt'}" in capsys.readouterr().out
+    assert (run / "skipped.txt").read_text().count("bad") == 2 * 7
+    out = str(tmp_path / "v.npz")
+    for words in (
+        ["embed", str(trained), str(data), "--out", out, "--json"],
+        ["search", str(trained), str(data / "bar" / "000.jpg"), "--gallery", str(data), "--json"],
+    ):
+        assert main(words) == 0
+        said = capsys.readouterr()
+        assert "cannot be read as a picture" in json.loads(said.out)["skipped"]["bar/bad6.png"]
+        assert "bad6.png cannot be read" in said.err
+        assert "more" not in said.err
+
+
 def test_report_is_written_again_without_the_data(trained: Path) -> None:
     (trained / "report.html").unlink()
     assert main(["report", str(trained)]) == 0

@@ -51,16 +51,18 @@ class Session:
         if not leading:
             return self._help(experiment, run)
         run.begin(every, fresh=self.train.fresh)
+        kept = run.folder / "skipped.txt"
         show.show_start(
             console,
             experiment,
             planned,
             self._where(),
             precision(self.train),
+            kept,
             self.train.bank,
         )
         if experiment.skipped:
-            replace_text(run.folder / "skipped.txt", "\n".join(experiment.skipped.values()) + "\n")
+            replace_text(kept, "\n".join(experiment.skipped.values()) + "\n")
         outcome = fit(experiment, self.train, run, console)
         disband()
         experiment.model.cpu().eval()

@@ -33,9 +33,10 @@ def show_start(
     planned: Plan,
     device: str,
     precision: str,
+    kept: Path,
     bank: int | None = None,
 ) -> None:
-    """Before training: what was found, and what the game will be."""
+    """Before training: what was found (what was skipped is kept in a file), and the game."""
     batch = planned.batch_size
     crowd = f"up to {2 * batch - 2:,}" if bank is None else f"up to {bank + batch - 1:,}"
     parameters = sum(p.numel() for p in experiment.model.parameters())
@@ -48,7 +49,7 @@ def show_start(
             else ""
         )
     )
-    show_skipped(console, experiment.skipped)
+    show_skipped(console, experiment.skipped, kept)
     for line in experiment.remarks:
         console.print(f"[bold]note[/]       {line}", soft_wrap=True)
     console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
@@ -61,14 +62,14 @@ def show_start(
     )
 
 
-def show_skipped(console: Console, skipped: dict[str, str]) -> None:
-    """Name what could not be read."""
+def show_skipped(console: Console, skipped: dict[str, str], kept: Path | None = None) -> None:
+    """Name what could not be read; the first few of it where a file holds the rest."""
     if skipped:
         console.print(f"[yellow]skipped[/]    {len(skipped)}:")
-        for reason in list(skipped.values())[:5]:
+        for reason in list(skipped.values())[: None if kept is None else 5]:
             console.print(f"           {reason}", markup=False)
-        if len(skipped) > 5:
-            console.print(f"           ... and {len(skipped) - 5} more (all in skipped.txt)")
+        if kept is not None and len(skipped) > 5:
+            console.print(f"           ... and {len(skipped) - 5} more: {kept}", markup=False)
 
 
 def show_health(console: Console, vectors: NDArray[np.float32]) -> None:

@@ -55,7 +55,7 @@ def embed(run: str, path: str, out: str = "vectors.parquet", json: bool = False)
                 "vectors": count,
                 "dim": dim,
                 "seconds": round(seconds, 3),
-                "skipped": list(skipped),
+                "skipped": skipped,
             }
         )
     return 0

@@ -80,7 +80,7 @@ def mine(
                 "pairs": len(lines),
                 "threshold": threshold,
                 "sentences": [len(side) for side in sides],
-                "skipped": list(skipped),
+                "skipped": skipped,
             }
         )
     return 0

@@ -39,7 +39,9 @@ def search(
     console = show.out(json)
     show.show_skipped(console, found.skipped)
     if json:
-        show.print_json({"query": query, "gallery": where, "nearest": hits})
+        show.print_json(
+            {"query": query, "gallery": where, "nearest": hits, "skipped": found.skipped}
+        )
     else:
         for hit in hits:
             console.print(f"{hit['similarity']:.3f}  {hit['name']}", markup=False)

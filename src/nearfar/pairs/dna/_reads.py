@@ -48,10 +48,10 @@ class Reads:
         self.skipped = {name: why for part in parts for name, why in part.skipped.items()}
         self.names = [name for part in parts for name in part.names]
         if not self.names:
-            first, why = next(iter(self.skipped.items()), (found[0].name, "no records"))
+            first = next(iter(self.skipped.values()), f"{found[0].name}: no records")
             raise NearfarError(
                 f"path={str(path)!r}: none of its {len(self.skipped)} records can be read; the "
-                f"first: {first}: {why}. Wanted FASTA or FASTQ."
+                f"first: {first}. Wanted FASTA or FASTQ."
             )
         self.skipped |= left_out
         self.sequences = Sequences(

@@ -86,10 +86,10 @@ def _part(file: Path, every: Sequence[Record], mate: str | None, before: int) ->
         good = [row for row in range(len(every)) if row not in wrong]
         sequences = Sequences.of(sequences[row] for row in good)
         # Damaged files may name several records alike: each is counted.
-        skipped = {
-            f"{printable(file.name)}, record {before + row + 1}: {every[row].name}": why
-            for row, why in wrong.items()
-        }
+        skipped = {}
+        for row, why in wrong.items():
+            name = f"{printable(file.name)}, record {before + row + 1}: {every[row].name}"
+            skipped[name] = f"{name}: {why}"
         return Part(file, [names[row] for row in good], sequences, skipped)
     return Part(file, names, sequences)
 
