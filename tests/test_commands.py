@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -166,6 +167,26 @@ def test_all_that_is_skipped_is_named_somewhere(
         assert "cannot be read as a picture" in json.loads(said.out)["skipped"]["bar/bad6.png"]
         assert "bad6.png cannot be read" in said.err
         assert "more" not in said.err
+
+
+def test_data_that_were_named_from_elsewhere(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(settings | {"path": "../pics"}))
+    monkeypatch.chdir(tmp_path)
+    for command, mend in (
+        (["search", str(run), "q.jpg"], "or name what to search: --gallery."),
+        (["evaluate", str(run)], "or name labelled data: PATH."),
+        (["audit", str(run)], "where the run was trained."),
+    ):
+        assert main(command) == 1
+        said = capsys.readouterr().err
+        assert f"seen from {str(tmp_path)!r}, do not lead to what it learned from: path=" in said
+        assert "'../pics': there is no such folder" in said
+        assert mend in said
 
 
 def test_report_is_written_again_without_the_data(trained: Path) -> None:

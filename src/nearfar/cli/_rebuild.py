@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 
@@ -13,11 +16,30 @@ from nearfar.recipes import build, find
 from nearfar.train import Run
 
 
-def experiment_of(run: Run) -> Experiment:
+@contextmanager
+def from_here(run: Run, instead: str = "") -> Iterator[None]:
+    """Say of an error in what a run's settings name that nobody named it now.
+
+    Args:
+        run: Relative paths among its settings begin where it was trained.
+        instead: What else the user may do.
+    """
+    try:
+        yield
+    except NearfarError as error:
+        raise NearfarError(
+            f"run={str(run.folder)!r}: its settings, seen from {str(Path.cwd())!r}, do not lead to "
+            f"what it learned from: {error} Give the command in the folder where the run was "
+            f"trained{instead}."
+        ) from error
+
+
+def experiment_of(run: Run, instead: str = "") -> Experiment:
     """The experiment of a run, before it has learned anything.
 
     Args:
         run: Its settings name the recipe; the data must still be where they were.
+        instead: What else the user may do where they are not.
 
     Raises:
         NearfarError: It is no run, or the recipe is gone.
@@ -26,7 +48,8 @@ def experiment_of(run: Run) -> Experiment:
     recipe = find(settings["recipe"])
     names = inspect.signature(recipe.load()).parameters
     chosen = {name: settings[name] for name in names if name in settings}
-    return build(recipe, chosen, settings["seed"])
+    with from_here(run, instead):
+        return build(recipe, chosen, settings["seed"])
 
 
 def rebuilt(run: Run) -> tuple[Experiment, Train]:

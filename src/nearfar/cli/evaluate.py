@@ -28,7 +28,7 @@ def evaluate(run: str, path: str | None = None, test: str | None = None, json: b
     if path is None:
         if test is not None:
             raise NearfarError(f"test={test!r} without a path to learn from: name both.")
-        experiment = experiment_of(Run(run))
+        experiment = experiment_of(Run(run), ", or name labelled data: PATH")
         if experiment.rival is not None:
             experiment.rival.load(Run(run).model)
         probe, remarks = experiment.probe, list(experiment.remarks)

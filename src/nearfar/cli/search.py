@@ -17,7 +17,10 @@ def search(
         k: How many to print.
         json: Print them as JSON.
     """
+    from contextlib import nullcontext
+
     from nearfar.cli import _show as show
+    from nearfar.cli._rebuild import from_here
     from nearfar.embed import nearest
     from nearfar.errors import NearfarError
     from nearfar.model import load
@@ -29,7 +32,8 @@ def search(
     where = gallery or Run(run).settings().get("path")
     if where is None:
         raise NearfarError("This run learned from no path; name one with --gallery PATH.")
-    found = model.reader.find(where)
+    with nullcontext() if gallery else from_here(Run(run), ", or name what to search: --gallery"):
+        found = model.reader.find(where)
     vector = model.embed([model.reader.one(query, found)])
     similarity, rows = nearest(model.embed(found.items, progress=True), vector, k)
     hits = [
