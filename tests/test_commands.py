@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,13 @@ import nearfar
 from conftest import fill
 from nearfar import NearfarError
 from nearfar.cli import main
+from nearfar.encoders import (
+    Encoder,
+    HuggingFaceSound,
+    ResNet,
+    choose_dense_encoder,
+    choose_image_encoder,
+)
 from nearfar.model import describe, rebuild
 from nearfar.recipes.images import images
 
@@ -276,9 +286,45 @@ def test_hugging_face_models_from_a_folder(
     assert "encoder='./none' could not be loaded" in capsys.readouterr().err
 
 
-def test_nothing_but_parts_is_rebuilt() -> None:
-    from nearfar.encoders import Encoder, ResNet
+@pytest.mark.parametrize(
+    ("choose", "name", "said"),
+    [
+        (choose_image_encoder, "resnet18", "no such encoder. Did you mean 'resnet'?"),
+        (choose_image_encoder, "runs/photo", "without that. Did you mean 'runs/photos'?"),
+        (choose_image_encoder, "runs/nope", "the recipe images takes a run folder, too."),
+        (choose_dense_encoder, "convs", "Wanted: 'conv', the name of a vision model"),
+        (partial(HuggingFaceSound.load, weights=True), "runs/nope", "'runs' is a folder here"),
+    ],
+)
+def test_mistyped_encoders_ask_no_network(
+    choose: Callable[[str], Encoder],
+    name: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformers import AutoConfig
 
+    def refuse(name: str) -> None:
+        raise AssertionError(f"the network is asked for {name!r}")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "photos").mkdir(parents=True)
+    with pytest.raises(NearfarError, match=re.escape(said)):
+        choose(name)
+    with pytest.raises(AssertionError, match="the network is asked for 'owner/model'"):
+        choose("owner/model")
+
+
+@pytest.mark.parametrize("place", ["", "model"])
+def test_the_encoder_of_a_run_trains_on(trained: Path, shapes: Path, place: str) -> None:
+    network = images(str(shapes), encoder=str(trained / place)).model.encoder
+    before = nearfar.load(trained).encoder.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_nothing_but_parts_is_rebuilt() -> None:
     encoder = ResNet([8, 16])
     again = rebuild(describe(encoder), Encoder)
     assert isinstance(again, ResNet)

@@ -48,7 +48,7 @@ class DenseHuggingFace(DenseEncoder):
         Raises:
             NearfarError: There is no such model, or it cannot be reached.
         """
-        loaded = HuggingFace.load(name, weights=weights)
+        loaded = HuggingFace.load(name, weights=weights, known=["conv"])
         encoder = cls(loaded.settings["config"], dim)
         encoder.backbone.load_state_dict(loaded.state_dict())
         return encoder

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from nearfar.encoders._encoder import Encoder
+from nearfar.encoders._mistyped import refuse_mistyped
 from nearfar.errors import NearfarError
 
 
@@ -34,12 +36,13 @@ class HuggingFace(Encoder):
         self.dim = _width(self.model.config)
 
     @classmethod
-    def load(cls, name: str, *, weights: bool) -> HuggingFace:
+    def load(cls, name: str, *, weights: bool, known: Sequence[str] = ("resnet",)) -> HuggingFace:
         """Build from a model's name on the hub or from a local folder.
 
         Args:
             name: ``microsoft/resnet-18``, or a folder with ``config.json``.
             weights: Start from the trained weights; otherwise only the architecture is taken.
+            known: What else the user may have meant: names of built-in encoders.
 
         Raises:
             NearfarError: There is no such model, or it cannot be reached.
@@ -47,15 +50,17 @@ class HuggingFace(Encoder):
         from transformers import AutoConfig, AutoModel
 
         try:
+            refuse_mistyped(name, known)
             encoder = cls(AutoConfig.from_pretrained(name).to_dict())
             if weights:
                 encoder.model.load_state_dict(AutoModel.from_pretrained(name).state_dict())
         except (OSError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NearfarError(
-                f"encoder={name!r} could not be loaded: {reason} Wanted: 'resnet', the name of a "
-                "vision model on the Hugging Face hub, or a folder that holds its config.json "
-                "(and model.safetensors for its weights)."
+                f"encoder={name!r} could not be loaded: {reason} Wanted: "
+                f"{', '.join(map(repr, known))}, the name of a vision model on the Hugging Face "
+                "hub, or a folder that holds its config.json (and model.safetensors for its "
+                "weights); the recipe images takes a run folder, too."
             ) from error
         return encoder
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nearfar.encoders._encoder import Encoder
+from nearfar.encoders._mistyped import refuse_mistyped
 from nearfar.errors import NearfarError
 
 
@@ -49,6 +50,7 @@ class HuggingFaceSound(Encoder):
         from transformers import AutoConfig, AutoModel
 
         try:
+            refuse_mistyped(name, ["conv"])
             config = AutoConfig.from_pretrained(name)
             if not hasattr(config, "conv_kernel"):
                 raise ValueError(f"a {config.model_type} model takes no waveforms.")

@@ -170,6 +170,13 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
     return model.eval()
 
 
+def holds_model(folder: str | Path) -> bool:
+    """Whether `load` finds a model there: a run folder, or its ``model/``; not Hugging Face's."""
+    own = Path(folder) / "config.json"
+    below = Path(folder) / "model" / "config.json"
+    return below.is_file() or (own.is_file() and '"nearfar": ' in own.read_text(encoding="utf-8"))
+
+
 def _version() -> str:
     try:
         return version("nearfar")

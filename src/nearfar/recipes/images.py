@@ -10,13 +10,12 @@ cross-entropy on a share of them is asked for beside the game.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
 from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
-from nearfar.model import Embedding, Model, load
+from nearfar.model import Embedding, Model, holds_model, load
 from nearfar.pairs import ImageFolder, ImageReader, PicturePairs, simclr_views
 from nearfar.probes import held_out
 from nearfar.recipes._label_objective import classifier_exhibit, label_objective
@@ -63,7 +62,7 @@ def images(
     """
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
-    if (Path(encoder) / "model" / "config.json").is_file():
+    if holds_model(encoder):
         network = load(encoder).encoder
     else:
         network = choose_image_encoder(encoder, weights=weights)
