@@ -81,9 +81,11 @@ def test_load_and_embed(trained: Path, shapes: Path) -> None:
 def test_embed_writes_vectors_with_names(
     trained: Path, shapes: Path, tmp_path: Path, ending: str, capsys: Capture
 ) -> None:
-    out = tmp_path / f"vectors.{ending}"
+    out = tmp_path / "run [2024]" / f"[v].{ending}"
     assert main(["embed", str(trained), str(shapes), "--out", str(out), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    spoken = capsys.readouterr()
+    said = json.loads(spoken.out)
+    assert f"vectors of {said['dim']} numbers in {out}, " in spoken.err
     if ending == "parquet":
         table = pq.read_table(out)
         names, vectors = table["name"].to_pylist(), np.array(table["vector"].to_pylist())
@@ -258,14 +260,17 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: Capture) -> None:
     source = (Path(recipes.__file__).parent / "digits.py").read_text()
     mine = tmp_path / "mine.py"
     mine.write_text(source.replace("def digits(", "def mine("))
-    flags = ["--out", str(tmp_path / "run"), "--steps", "2", "--batch_size", "8", "--json"]
+    # What is said of a run says its name, whatever that is elsewhere.
+    run = tmp_path / "[bold]:x:[" / "y]"
+    flags = ["--out", str(run), "--steps", "2", "--batch_size", "8", "--json"]
     assert main(["train", str(mine), *flags]) == 0
-    assert json.loads(capsys.readouterr().out)["metrics"]["step"] == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["metrics"]["step"] == 2
+    assert f"model      {run}/model\nreport     {run}/report.html\n" in said.err
     # The run remembers which file it was, so that its experiment can be made again.
-    assert main(["audit", str(tmp_path / "run"), "--devices", "4"]) == 0
+    assert main(["audit", str(run), "--devices", "4"]) == 0
     assert main(["train", "--help"]) == 0
-    config = str(tmp_path / "run" / "config.yaml")
-    assert main(["train", str(mine), "--config", config]) == 0
+    assert main(["train", str(mine), "--config", str(run / "config.yaml")]) == 0
 
 
 @pytest.mark.parametrize("weights", [True, False])

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nearfar.anatomy import health
 from nearfar.experiment import Experiment
@@ -23,8 +24,16 @@ from nearfar.train import Outcome, Plan, Run
 
 
 def out(as_json: bool = False) -> Console:
-    """Where words go: standard error when standard output is for a machine."""
-    return Console(stderr=as_json, highlight=False, soft_wrap=True)
+    """Where words go: standard error when standard output is for a machine.
+
+    They stand there as they are: a path may hold what elsewhere is markup, such as ``[v]``.
+    """
+    return Console(stderr=as_json, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def say(console: Console, what: str, text: str, style: str = "bold") -> None:
+    """One line: what it is about, then the rest."""
+    console.print(Text.assemble((f"{what:<11}", style), text))
 
 
 def show_start(
@@ -40,47 +49,52 @@ def show_start(
     batch = planned.batch_size
     crowd = f"up to {2 * batch - 2:,}" if bank is None else f"up to {bank + batch - 1:,}"
     parameters = sum(p.numel() for p in experiment.model.parameters())
-    console.print(
-        f"[bold]data[/]       {len(experiment.pairs):,} items"
+    say(
+        console,
+        "data",
+        f"{len(experiment.pairs):,} items"
         + (
             f", {len(set(experiment.labels))} labels"
             + ("" if experiment.auxiliaries else " (for evaluation only)")
             if experiment.labels
             else ""
-        )
+        ),
     )
     show_skipped(console, experiment.skipped, kept)
     for line in experiment.remarks:
-        console.print(f"[bold]note[/]       {line}", soft_wrap=True)
-    console.print(f"[bold]encoder[/]    {parameters:,} parameters on {device}, {precision}")
+        say(console, "note", line)
+    say(console, "encoder", f"{parameters:,} parameters on {device}, {precision}")
     if experiment.auxiliaries:
-        console.print(f"[bold]beside[/]     {', '.join(experiment.auxiliaries)}")
-    console.print(
-        f"[bold]game[/]       {planned.steps:,} steps of {batch:,} pairs, {crowd} negatives "
-        f"a query; in the batch, one way, {batch - 1:,}: chance level log {batch} = "
-        f"{math.log(batch):.2f}"
+        say(console, "beside", ", ".join(experiment.auxiliaries))
+    say(
+        console,
+        "game",
+        f"{planned.steps:,} steps of {batch:,} pairs, {crowd} negatives a query; in the batch, "
+        f"one way, {batch - 1:,}: chance level log {batch} = {math.log(batch):.2f}",
     )
 
 
 def show_skipped(console: Console, skipped: dict[str, str], kept: Path | None = None) -> None:
     """Name what could not be read; the first few of it where a file holds the rest."""
     if skipped:
-        console.print(f"[yellow]skipped[/]    {len(skipped)}:")
+        say(console, "skipped", f"{len(skipped)}:", "yellow")
         for reason in list(skipped.values())[: None if kept is None else 5]:
-            console.print(f"           {reason}", markup=False)
+            say(console, "", reason)
         if kept is not None and len(skipped) > 5:
-            console.print(f"           ... and {len(skipped) - 5} more: {kept}", markup=False)
+            say(console, "", f"... and {len(skipped) - 5} more: {kept}")
 
 
 def show_health(console: Console, vectors: NDArray[np.float32]) -> None:
     """Whether the embedding is alive."""
     found = health(torch.from_numpy(vectors))
-    console.print(
-        f"[bold]space[/]      {found.effective_rank:.0f} of {found.dimensions} directions in use, "
-        f"uniformity {found.uniformity:.2f}"
+    say(
+        console,
+        "space",
+        f"{found.effective_rank:.0f} of {found.dimensions} directions in use, "
+        f"uniformity {found.uniformity:.2f}",
     )
     for line in found.warnings:
-        console.print(f"[yellow]warning[/]    {line}", soft_wrap=True)
+        say(console, "warning", line, "yellow")
 
 
 def show_scores(console: Console, scores: Scores) -> None:
@@ -118,12 +132,17 @@ def show_end(console: Console, run: Run, outcome: Outcome, next_commands: list[s
             f"Stopped and saved after step {outcome.step:,} of {outcome.steps:,}. "
             "The same command goes on from there."
         )
-    console.print(f"[bold]model[/]   {run.model}", soft_wrap=True)
+    say(console, "model", str(run.model))
     if run.report.is_file():
-        console.print(f"[bold]report[/]  {run.report}")
-    console.print("[bold]next[/]")
-    for line in next_commands:
-        console.print(f"  {line}", markup=False)
+        say(console, "report", str(run.report))
+    show_next(console, next_commands)
+
+
+def show_next(console: Console, commands: list[str]) -> None:
+    """What to type next."""
+    console.print("next", style="bold")
+    for line in commands:
+        console.print(f"  {line}")
 
 
 def next_steps(run: Run, experiment: Experiment, path: str | None) -> list[str]:

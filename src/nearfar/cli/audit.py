@@ -68,13 +68,13 @@ def audit(run: str, devices: int = 8, per_device: int | None = None, json: bool 
         return 0
     console = show.out()
     console.print(_table(found))
-    console.print(f"[bold]verdict[/]  {found.verdict}")
-    console.print(f"[bold]to do[/]    {found.mend}")
+    show.say(console, "verdict", found.verdict)
+    show.say(console, "to do", found.mend)
     if found.batch_norms:
-        console.print(f"[bold]note[/]     {_note(train, batch_size)}")
+        show.say(console, "note", _note(train, batch_size))
     if told:
         alone = ", ".join(f"{name} {share:.1%}" for name, share in told.accuracy.items())
-        console.print(f"[bold]files[/]    {told.verdict} ({alone}; {told.items:,} files)")
+        show.say(console, "files", f"{told.verdict} ({alone}; {told.items:,} files)")
     return 0
 
 

@@ -44,10 +44,7 @@ def embed(run: str, path: str, out: str = "vectors.parquet", json: bool = False)
         count, dim = write_vectors(out, parts())
     seconds = time.perf_counter() - began
     show.show_skipped(console, skipped)
-    console.print(
-        f"{count:,} vectors of {dim} numbers in {out}, {count / seconds:,.0f} a second",
-        soft_wrap=True,
-    )
+    console.print(f"{count:,} vectors of {dim} numbers in {out}, {count / seconds:,.0f} a second")
     if json:
         show.print_json(
             {

@@ -47,7 +47,7 @@ def evaluate(run: str, path: str | None = None, test: str | None = None, json: b
         )
         raise NearfarError(" ".join([wanted, *remarks]))
     for line in remarks:
-        console.print(f"note       {line}", markup=False)
+        show.say(console, "note", line)
     scores = judge(model, untrained, probe)
     if json:
         show.print_json(scores.as_json())

@@ -18,9 +18,7 @@ def export(run: str, to: str | None = None) -> int:
 
     to = to or f"{run}/sentence-transformers"
     to_sentence_transformers(load(run), to)
-    show.out().print(
-        f"{to}: SentenceTransformer({to!r}).encode([...]) gives this model's vectors", markup=False
-    )
+    show.out().print(f"{to}: SentenceTransformer({to!r}).encode([...]) gives this model's vectors")
     return 0
 
 

@@ -167,7 +167,9 @@ def _judge(console: Any, run: Run, model: Model, probe: Any) -> None:
 def _end(console: Any, run: Run, path: str | None) -> None:
     import shlex
 
+    from nearfar.cli import _show as show
+
     folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "PATH"
-    console.print(f"[bold]model[/]    {run.model}")
-    console.print(f"[bold]privacy[/]  {run.folder / 'privacy.json'}")
-    console.print(f"[bold]next[/]\n  nearfar evaluate {folder} {data}")
+    show.say(console, "model", str(run.model))
+    show.say(console, "privacy", str(run.folder / "privacy.json"))
+    show.show_next(console, [f"nearfar evaluate {folder} {data}"])

@@ -46,18 +46,22 @@ def mi(
         value, *ends = (
             f"{nats / size:.3f}" for nats in (found.nats, found.low, found.high) if nats is not None
         )
-        console.print(f"[bold]{unit}[/]     {value}, 95 % interval {' to '.join(ends)}")
-    console.print(f"[bold]name[/]     {found.name}")
+        show.say(console, unit, f"{value}, 95 % interval {' to '.join(ends)}")
+    show.say(console, "name", found.name)
     if found.ceiling is not None:
-        console.print(f"[bold]ceiling[/]  {found.ceiling:.3f} nats, the log of the candidates")
+        show.say(console, "ceiling", f"{found.ceiling:.3f} nats, the log of the candidates")
     if found.saturated:
-        console.print(
-            "[yellow]saturated[/] within 1 nat of the ceiling: the truth may be much larger. More "
-            "pairs raise the ceiling."
+        show.say(
+            console,
+            "saturated",
+            "within 1 nat of the ceiling: the truth may be much larger. More pairs raise the "
+            "ceiling.",
+            "yellow",
         )
-    console.print(
-        f"[bold]pairs[/]    {split.train:,} to learn, {split.validation:,} to stop, "
-        f"{split.test:,} to test, once"
+    show.say(
+        console,
+        "pairs",
+        f"{split.train:,} to learn, {split.validation:,} to stop, {split.test:,} to test, once",
     )
     return 0
 

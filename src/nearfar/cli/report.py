@@ -18,7 +18,7 @@ def report(run: str) -> int:
     folder = Run(run)
     folder.settings()
     write_report(folder)
-    show.out().print(f"{folder.report}", markup=False)
+    show.out().print(f"{folder.report}")
     return 0
 
 

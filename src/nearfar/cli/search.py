@@ -48,7 +48,7 @@ def search(
         )
     else:
         for hit in hits:
-            console.print(f"{hit['similarity']:.3f}  {hit['name']}", markup=False)
+            console.print(f"{hit['similarity']:.3f}  {hit['name']}")
     return 0
 
 

@@ -63,7 +63,7 @@ def _sweep(
     page = write_sweep(folder, recipe.name, trials)
     console = show.out()
     show.show_sweep(console, trials)
-    console.print(f"[bold]report[/]  {page}")
+    show.say(console, "report", str(page))
     return 0
 
 

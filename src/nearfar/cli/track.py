@@ -75,11 +75,10 @@ def track(
             {"tracks": str(csv), "overlay": str(overlay), "frames": frames, "visible": seen}
         )
     else:
-        show.out().print(
-            f"{len(places)} points over {frames} frames, seen in {seen:.0%} of them\n"
-            f"[bold]tracks[/]   {csv}\n[bold]overlay[/]  {overlay}",
-            soft_wrap=True,
-        )
+        console = show.out()
+        console.print(f"{len(places)} points over {frames} frames, seen in {seen:.0%} of them")
+        show.say(console, "tracks", str(csv))
+        show.say(console, "overlay", str(overlay))
     return 0
 
 
