@@ -115,7 +115,8 @@ def test_search_finds_the_picture_itself(trained: Path, shapes: Path, capsys: Ca
 
 def test_evaluate(trained: Path, shapes: Path, capsys: Capture) -> None:
     flags = ["evaluate", str(trained), str(shapes)]
-    assert main([*flags, "--test", str(shapes), "--json"]) == 0
+    # Flags may stand before the run, and between it and the data.
+    assert main(["evaluate", "--json", str(trained), "--test", str(shapes), str(shapes)]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert set(scores["rows"]) == {"learned", "untrained", "raw input"}
     assert scores["title"] == "120 held-out items, 3 classes"
@@ -221,7 +222,20 @@ def test_finished_runs_do_nothing_twice(trained: Path, shapes: Path) -> None:
         (["train", "imagse", "."], "Did you mean 'images'?"),
         (["train", "images", ".", "--temprature", "1"], "Did you mean '--temperature'?"),
         (["train", "images", "nowhere"], "there is no such folder"),
-        (["train", "images", ".", "--temperature", "warm"], "temperature"),
+        (
+            ["train", "images", ".", "--temperature", "warm"],
+            "temperature='warm': wanted a number, such as --temperature 0.2.",
+        ),
+        (
+            ["train", "images", ".", "--batch-size", "many"],
+            "batch_size='many': wanted a whole number, such as --batch-size 1000.",
+        ),
+        (["train", "images", ".", "--fresh=maybe"], "fresh='maybe': wanted true or false."),
+        (
+            ["train", "images", ".", "--precision", "bf16mixed"],
+            "precision='bf16mixed': wanted one of auto, 32-true, bf16-mixed, 16-mixed. Did you "
+            "mean 'bf16-mixed'?",
+        ),
         (["embed", "nowhere", "."], "holds no model"),
         (["report", "nowhere"], "is not a run folder"),
         (["embed", "nowhere", ".", "--out", "x.csv"], "wanted a file that ends in .parquet"),

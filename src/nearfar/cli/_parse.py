@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Action
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from itertools import takewhile
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
@@ -20,13 +22,28 @@ class Parser(ArgumentParser):
 
         A yes-or-no flag may stand alone: ``--fresh`` is ``--fresh true``.
         """
-        words, switches = [self._spelled(word) for word in given], self._switches()
-        for place, word in enumerate(words):
-            after = words[place + 1 : place + 2]
-            if word in switches and after not in (["true"], ["false"]):
-                words[place] = f"{word}=true"
-        values: dict[str, Any] = self.parse_args(words).as_dict()
+        left, places, flags = [self._spelled(word) for word in given], list[str](), list[str]()
+        while left:
+            word = left.pop(0)
+            flag, equals, _ = word.partition("=")
+            action = self._option_string_actions.get(flag)
+            if action is None:
+                places.append(word)
+                continue
+            if _hint(action) is bool and not equals and left[:1] not in (["true"], ["false"]):
+                left.insert(0, "true")
+            most = 0 if equals or action.nargs == 0 else 1 if action.nargs is None else len(left)
+            own = list(takewhile(lambda value: not value.startswith("--"), left[:most]))
+            flags += [word, *own]
+            del left[: len(own)]
+        # argparse takes an argument for left out if a flag stands before it.
+        values: dict[str, Any] = self.parse_args([*places, *flags]).as_dict()
         return values
+
+    def by_place(self, name: str) -> None:
+        """Take a flag's value without the flag, behind those that have no default."""
+        action = self._option_string_actions.pop(f"--{name}")
+        action.option_strings, action.nargs = [], "?"
 
     def _spelled(self, word: str) -> str:
         flag, equals, value = word.partition("=")
@@ -34,22 +51,46 @@ class Parser(ArgumentParser):
         known = flag.startswith("--") and spelled in self._option_string_actions
         return spelled + equals + value if known else word
 
-    def _switches(self) -> set[str]:
-        switches = [a for a in self._actions if getattr(a, "_typehint", None) is bool]
-        return {flag for action in switches for flag in action.option_strings}
-
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong in a few lines and leave with status 2."""
-        flags = [flag for action in self._actions for flag in action.option_strings]
+        flags = list(self._option_string_actions)
         hints = [
             did_you_mean(word.partition("=")[0], flags)
             for word in re.findall(r"--[\w-]+", message)
             if word not in flags
         ]
         text = re.sub(r"\s+", " ", message).strip()
-        print(f"{self.prog}: {text}{''.join(dict.fromkeys(hints))}", file=sys.stderr)
+        said = self._plainly(text) or text + "".join(dict.fromkeys(hints))
+        print(f"{self.prog}: {said}", file=sys.stderr)
         print(f"{self.prog} --help lists every flag.", file=sys.stderr)
         raise SystemExit(2)
+
+    def _plainly(self, text: str) -> str:
+        """What jsonargparse says of a value of another type, in words; or nothing."""
+        found = re.match(r'Parser key "(\w+)": .*?(?:Got|Given) value: ?(.*)', text)
+        action = next((one for one in self._actions if found and one.dest == found[1]), None)
+        wanted = _wanted(action, found[2]) if found and action else ""
+        return f"{found[1]}={found[2]!r}: wanted {wanted}" if found and wanted else ""
+
+
+def _hint(action: Action) -> Any:
+    return getattr(action, "_typehint", None)
+
+
+def _wanted(action: Action, value: str) -> str:
+    """What a parameter takes, or nothing where that is a long story."""
+    hint = _hint(action)
+    if get_origin(hint) is Literal:
+        known = get_args(hint)
+        return f"one of {', '.join(known)}.{did_you_mean(value, known)}"
+    if hint is bool:
+        return "true or false."
+    for kind, words, example in ((int, "a whole number", 1000), (float, "a number", 0.1)):
+        if kind in (hint, *get_args(hint)):
+            such = example if action.default is None else action.default
+            typed = " ".join([*action.option_strings[:1], str(such)])
+            return f"{words}, such as {typed.replace('_', '-')}."
+    return ""
 
 
 def parser(prog: str, *functions: Callable[..., Any]) -> Parser:

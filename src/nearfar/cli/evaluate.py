@@ -58,10 +58,8 @@ def evaluate(run: str, path: str | None = None, test: str | None = None, json: b
 
 def command(words: Sequence[str]) -> int:
     """``nearfar evaluate``."""
-    from nearfar.cli._parse import call
+    from nearfar.cli._parse import parser
 
-    run, *rest = words or [""]
-    if rest and not rest[0].startswith("-"):
-        # The path may be left out, so the parser takes it for a flag.
-        rest.insert(0, "--path")
-    return call(evaluate, "nearfar evaluate", [run, *rest] if words else [])
+    parse = parser("nearfar evaluate", evaluate)
+    parse.by_place("path")
+    return evaluate(**parse.read(words))
