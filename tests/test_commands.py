@@ -240,6 +240,9 @@ def test_finished_runs_do_nothing_twice(trained: Path, shapes: Path) -> None:
         (["report", "nowhere"], "is not a run folder"),
         (["embed", "nowhere", ".", "--out", "x.csv"], "wanted a file that ends in .parquet"),
         (["train", "mine.py"], "there is no such file"),
+        (["track", "clip.mp4", "--run", "nowhere"], "required: points"),
+        (["track", "clip.mp4", "--run=nowhere", "--points=4,4"], "holds no model"),
+        (["track", "--run", "nowhere", "clip.mp4", "--points", "4,4", "5,5"], "holds no model"),
     ],
 )
 def test_mistakes_are_explained(words: list[str], said: str, capsys: Capture) -> None:
@@ -264,6 +267,15 @@ def test_help_is_the_docstring(capsys: Capture) -> None:
     said = " ".join(capsys.readouterr().out.split())
     assert "Smallest share of the area that a random crop keeps" in said
     assert "Optimiser steps" in said
+    with pytest.raises(SystemExit):
+        main(["track", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nearfar track --points POINTS [POINTS ...] --run RUN" in said
+    with pytest.raises(SystemExit):
+        main(["sweep", "images", "--help"])
+    said = capsys.readouterr().out
+    assert "--schedules" in said.partition("Learn from a folder of pictures.")[0]
+    assert "--temperature TEMPERATURE" not in said
     assert main([]) == 0
     assert "nearfar demo" in capsys.readouterr().out
 

@@ -565,8 +565,6 @@ def test_the_commands_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert main(["track", str(video), *bad, "--run", str(run)]) == 1
         assert message in capsys.readouterr().err
-    assert main(["track", str(video), "--run", str(run)]) == 1
-    assert "--points is missing" in capsys.readouterr().err
 
 
 def test_without_annotations_frames_are_found_in_their_own_warps(

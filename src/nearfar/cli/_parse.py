@@ -93,14 +93,30 @@ def _wanted(action: Action, value: str) -> str:
     return ""
 
 
-def parser(prog: str, *functions: Callable[..., Any]) -> Parser:
-    """A parser whose flags are the functions' parameters; those without a default come by place."""
+def parser(prog: str, *functions: Callable[..., Any], skip: Sequence[str] = ()) -> Parser:
+    """A parser whose flags are the functions' parameters.
+
+    Those without a default come by place, unless they are keyword-only. The items of a list are
+    words of their own.
+
+    Args:
+        prog: The command.
+        functions: Or classes, whose parameters are all flags.
+        skip: Parameters that the command has another flag for.
+    """
     made = Parser(prog=prog, description=_summary(functions[0]))
     for function in functions:
         add = (
             made.add_class_arguments if isinstance(function, type) else made.add_function_arguments
         )
-        add(function, as_positional=not isinstance(function, type), as_group=True)
+        by_place = not isinstance(function, type)
+        add(function, as_positional=by_place, as_group=True, skip=set(skip))
+    for action in made._actions:
+        hint = _hint(action)
+        if get_origin(hint) is list:
+            action.nargs, action.metavar = "+", None
+            action.option_strings = action.option_strings[:1]
+            action._typehint = get_args(hint)[0]  # type: ignore[attr-defined]
     return made
 
 

@@ -25,13 +25,10 @@ def command(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return 0 if words else 2
-    rest, temperatures, schedules = _own_flags(words[1:])
-    return _sweep(find(words[0]), rest, temperatures, schedules=schedules)
+    return _sweep(find(words[0]), words[1:])
 
 
-def _sweep(
-    recipe: Recipe, words: Sequence[str], temperatures: list[float], *, schedules: bool
-) -> int:
+def _sweep(recipe: Recipe, words: Sequence[str]) -> int:
     from nearfar.cli import _show as show
     from nearfar.cli._parse import parser
     from nearfar.cli._session import Session
@@ -41,7 +38,21 @@ def _sweep(
     from nearfar.train import Run
 
     function = recipe.load()
-    values = parser(f"nearfar sweep {recipe.name}", function, Train).read(words)
+    parse = parser(f"nearfar sweep {recipe.name}", function, Train, skip=["temperature"])
+    parse.add_argument(
+        "--temperature",
+        default=TEMPERATURES,
+        metavar=TEMPERATURES,
+        help="The recipe is trained at each of them.",
+    )
+    parse.add_argument(
+        "--schedules",
+        action="store_true",
+        help="Train once more with a temperature that falls from the highest to the lowest, and "
+        "once with one that is learned.",
+    )
+    values = parse.read(words)
+    temperatures, schedules = _temperatures(values["temperature"]), values["schedules"]
     names = inspect.signature(function).parameters
     _check(recipe, list(names), schedules=schedules)
     settings = {name: values[name] for name in names}
@@ -67,21 +78,10 @@ def _sweep(
     return 0
 
 
-def _own_flags(words: Sequence[str]) -> tuple[list[str], list[float], bool]:
-    """The words for `nearfar train`, the temperatures, and whether schedules are asked for."""
+def _temperatures(given: str) -> list[float]:
+    """What ``--temperature`` names, the lowest first."""
     from nearfar.errors import NearfarError
 
-    rest: list[str] = []
-    given, schedules = TEMPERATURES, False
-    left = iter(words)
-    for word in left:
-        flag, equals, value = word.partition("=")
-        if flag == "--temperature":
-            given = value if equals else next(left, "")
-        elif flag == "--schedules":
-            schedules = True
-        else:
-            rest.append(word)
     try:
         temperatures = sorted({float(number) for number in given.split(",")})
     except ValueError as error:
@@ -94,7 +94,7 @@ def _own_flags(words: Sequence[str]) -> tuple[list[str], list[float], bool]:
             f"--temperature {given!r}: wanted two or more positive numbers to compare, such as "
             f"{TEMPERATURES}."
         )
-    return rest, temperatures, schedules
+    return temperatures
 
 
 def _check(recipe: Recipe, names: list[str], *, schedules: bool) -> None:

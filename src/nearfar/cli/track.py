@@ -9,6 +9,7 @@ from nearfar.errors import NearfarError
 
 def track(
     video: str,
+    *,
     points: list[str],
     run: str,
     out: str | None = None,
@@ -83,7 +84,6 @@ def track(
 
 
 def _place(text: str) -> tuple[float, float]:
-
     try:
         x, y = (float(number) for number in text.split(","))
     except ValueError:
@@ -95,27 +95,4 @@ def command(words: Sequence[str]) -> int:
     """``nearfar track``."""
     from nearfar.cli._parse import call
 
-    return call(track, "nearfar track", in_place(list(words)))
-
-
-def in_place(words: list[str]) -> list[str]:
-    """``VIDEO --points 1,2 3,4 --run RUN`` as the parser takes it: by place, points as one list.
-
-    Raises:
-        NearfarError: One of the two is missing.
-
-    Example:
-        >>> in_place(["a.mp4", "--points", "1,2", "3,4", "--run", "r", "--start", "3"])
-        ['a.mp4', "['1,2', '3,4']", 'r', '--start', '3']
-    """
-    if not words or "--help" in words or "-h" in words:
-        return ["--help"]
-    for flag, wanted in (("--points", "x,y of one point or more"), ("--run", "a run folder")):
-        if flag not in words:
-            raise NearfarError(f"{flag} is missing; wanted {flag} and {wanted}.")
-    begin = words.index("--points") + 1
-    end = next((at for at in range(begin, len(words)) if words[at].startswith("--")), len(words))
-    points, words = str(words[begin:end]), words[: begin - 1] + words[end:]
-    place = words.index("--run")
-    run, words = words[place + 1 : place + 2], words[:place] + words[place + 2 :]
-    return [*words[:1], points, *run, *words[1:]]
+    return call(track, "nearfar track", words)
