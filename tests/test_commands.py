@@ -202,6 +202,18 @@ def test_data_that_were_named_from_elsewhere(
         assert mend in said
 
 
+def test_what_to_type_next_is_what_runs(shapes: Path, tmp_path: Path) -> None:
+    from nearfar.cli._show import next_steps
+    from nearfar.recipes.images import images
+    from nearfar.train import Run
+
+    for file in (shapes / "disc").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for folder, judged in ((shapes, ["nearfar evaluate run"]), (tmp_path, [])):
+        commands = next_steps(Run("run"), images(str(folder)), str(folder))
+        assert [line for line in commands if "evaluate" in line] == judged
+
+
 def test_report_is_written_again_without_the_data(trained: Path) -> None:
     (trained / "report.html").unlink()
     assert main(["report", str(trained)]) == 0

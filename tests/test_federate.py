@@ -602,6 +602,8 @@ def test_the_command_beats_the_untrained_encoder_and_goes_on(
     assert federate(tiny, shapes, out, "--split", "iid") == 0
     said = capsys.readouterr().out
     assert "round   8 of 8   3 clients" in said
+    assert f"next\n  nearfar embed {out} {shapes} " in said
+    assert "nearfar evaluate" not in said  # The recipe judges by nothing.
     lines = Run(out).lines()
     assert lines[-1]["bytes_up"] > lines[-1]["bank_entries"] * 16 * 4
     assert federate(tiny, shapes, out, "--split", "iid") == 0  # nothing is left to do

@@ -149,12 +149,12 @@ def next_steps(run: Run, experiment: Experiment, path: str | None) -> list[str]:
     """Commands that make sense after a training."""
     folder, data = (shlex.quote(printable(one or "PATH")) for one in (run.folder, path))
     vectors = shlex.quote(str(Path(run.folder) / "vectors.parquet"))
-    return [
+    commands = [
         f"nearfar embed {folder} {data} --out {vectors}",
         f"nearfar search {folder} {experiment.model.reader.example} --gallery {data}",
-        # Without a path it is judged by what the recipe kept for it.
-        f"nearfar evaluate {folder}" if experiment.probe else f"nearfar evaluate {folder} {data}",
     ]
+    # By what the recipe kept for it, if the data held anything to judge by.
+    return [*commands, f"nearfar evaluate {folder}"] if experiment.probe else commands
 
 
 def print_json(values: Any) -> None:

@@ -71,11 +71,13 @@ def _simulate(words: Sequence[str]) -> int:
     model = _save(run, plan, server.model, server.weights)
     if experiment.probe is not None:
         _judge(console, run, model, experiment.probe)
-    _end(console, run, settings.get("path"))
+    _end(console, run, show.next_steps(run, experiment, settings.get("path")))
     return 0
 
 
 def _server(words: Sequence[str]) -> int:
+    import shlex
+
     import torch
 
     from nearfar.cli import _show as show
@@ -107,7 +109,8 @@ def _server(words: Sequence[str]) -> int:
     serve(plan, run, values["host"], values["port"], security, _say(console))
     state = torch.load(run.checkpoint, weights_only=True)
     _save(run, plan, state["model"], state["learner"])
-    _end(console, run, None)
+    # The data to judge by are not here.
+    _end(console, run, [f"nearfar evaluate {shlex.quote(str(run.folder))} PATH"])
     return 0
 
 
@@ -164,12 +167,9 @@ def _judge(console: Any, run: Run, model: Model, probe: Any) -> None:
     show.show_scores(console, scores)
 
 
-def _end(console: Any, run: Run, path: str | None) -> None:
-    import shlex
-
+def _end(console: Any, run: Run, next_commands: list[str]) -> None:
     from nearfar.cli import _show as show
 
-    folder, data = shlex.quote(str(run.folder)), shlex.quote(path) if path else "PATH"
     show.say(console, "model", str(run.model))
     show.say(console, "privacy", str(run.folder / "privacy.json"))
-    show.show_next(console, [f"nearfar evaluate {folder} {data}"])
+    show.show_next(console, next_commands)
