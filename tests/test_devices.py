@@ -268,7 +268,7 @@ def test_two_devices_stop_are_killed_and_go_on(recipe: Path, two: Path, tmp_path
 def test_settings_that_do_not_fit(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(NearfarError, match="devices=0: wanted a positive whole number"):
+    with pytest.raises(NearfarError, match="devices=0: wanted 1 or more"):
         Train(devices=0)
     for flags, message in (
         (["--devices=3", "--batch-size=2"], "devices=3 share a batch of 2 items"),

@@ -239,7 +239,7 @@ def test_draws_follow_from_the_seed(tmp_path: Path) -> None:
 def test_substitutions_rise_along_the_read_and_leave_sets_alone() -> None:
     codes = torch.from_numpy(random_codes(200)).repeat(4000, 1)
     with seeded(0):
-        seen = ReadViews("illumina", rate=0.05, unknown=0.0)(codes)
+        seen = ReadViews("illumina", error_rate=0.05, unknown=0.0)(codes)
     turned = flip_strands(codes[:1], torch.tensor([True]))
     wrong = torch.minimum((seen != codes).sum(1), (seen != turned).sum(1))
     assert wrong.float().mean() / 200 == pytest.approx(0.05, rel=0.1)
@@ -344,7 +344,7 @@ def test_ids_are_equal_up_to_reverse_complement_only() -> None:
     ("make", "message"),
     [
         (lambda: ReadViews("pacbio"), "errors='pacbio'"),  # type: ignore[arg-type]
-        (lambda: ReadViews(rate=0.7), "rate=0.7"),
+        (lambda: ReadViews(error_rate=0.7), "error_rate=0.7"),
         (lambda: ReadReader(0), "longest=0"),
         (lambda: ReadReader().read(["AC", "AC?"]), "'AC\\?'.*no base"),
         (lambda: ReadConv("both"), "strand='both'"),  # type: ignore[arg-type]

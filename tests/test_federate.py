@@ -178,6 +178,8 @@ def test_what_cannot_be_dealt(split: Split, labels: list[str] | None, said: str)
     ("given", "said"),
     [
         ({"rounds": 0}, "rounds=0: wanted 1 or more"),
+        ({"weight": -0.3}, "weight=-0.3: wanted 0 or more"),
+        ({"seed": -1}, "seed=-1: wanted 0 or more"),
         ({"fade": 0.0}, "0 < fade <= 1"),
         ({"epsilon": -1.0}, "epsilon=-1.0: wanted a positive number"),
         ({"epsilon": 8.0, "share": "nothing"}, "Wanted --share sums"),

@@ -433,7 +433,7 @@ def test_links_between_unlike_nodes_are_remarked(tmp_path: Path) -> None:
 def test_bad_settings(file: Path, run: Path, tmp_path: Path) -> None:
     from nearfar.recipes.graphs import graphs
 
-    with pytest.raises(NearfarError, match=r"edge_drop=1.0: wanted a share"):
+    with pytest.raises(NearfarError, match=r"edge_drop=1.0: wanted 0 <= edge_drop < 1"):
         graphs(str(file), edge_drop=1.0)
     model = nearfar.load(run)
     with pytest.raises(NearfarError, match="the model was made for 90"):

@@ -155,7 +155,10 @@ def test_a_run_with_two_objectives_resumes_bit_for_bit(shapes: Path, tmp_path: P
     [
         (["--aggregator", "upgrad"], "combines several objectives, and there is one"),
         ([*BOTH, "--cache-chunk", "8"], "do not go together: it needs the whole batch's graph"),
-        ([*BOTH[:2], "--labels-fraction", "0"], "labels_fraction=0.0: wanted a share"),
+        (
+            [*BOTH[:2], "--labels-fraction", "0"],
+            "labels_fraction=0.0: wanted 0 < labels_fraction <= 1",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(

@@ -46,7 +46,7 @@ def test_a_bank_holds_a_batch_at_least(shapes: Path, tmp_path: Path, capsys: Cap
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"bank": 0}, "bank=0: wanted a positive whole number"),
+        ({"bank": 0}, "bank=0: wanted 1 or more"),
         ({"momentum": 0.9}, "there is no bank. Add --bank 65536"),
         ({"bank": 64, "momentum": 1.0}, "0 <= momentum < 1"),
         ({"cache_chunk": 2}, "cache_chunk=2: wanted 4 or more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.loss import Temperature
 from nearfar.model import Model
 from nearfar.pairs import Batch, Pairs
@@ -192,16 +193,12 @@ class Train:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "devices", "bank"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise NearfarError(f"{name}={value}: wanted a positive whole number.")
-        if not 0 <= self.warmup < 1:
-            raise NearfarError(
-                f"warmup={self.warmup}: wanted a share of the steps, 0 <= warmup < 1."
-            )
-        if self.lr is not None and self.lr <= 0:
-            raise NearfarError(f"lr={self.lr}: wanted a positive learning rate.")
+        check_range(1, steps=self.steps, batch_size=self.batch_size)
+        check_range(1, devices=self.devices, bank=self.bank)
+        check_range(0, weight_decay=self.weight_decay, clip=self.clip)
+        check_range(0, checkpoint_seconds=self.checkpoint_seconds)
+        check_range(0, 1, "[)", warmup=self.warmup)
+        check_range(0, math.inf, "(]", lr=self.lr)
         if self.cache_chunk is not None and self.cache_chunk < 4:
             raise NearfarError(
                 f"cache_chunk={self.cache_chunk}: wanted 4 or more, so that batch norms have rows "

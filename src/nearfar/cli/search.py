@@ -22,12 +22,11 @@ def search(
     from nearfar.cli import _show as show
     from nearfar.cli._rebuild import from_here
     from nearfar.embed import nearest
-    from nearfar.errors import NearfarError
+    from nearfar.errors import NearfarError, check_range
     from nearfar.model import load
     from nearfar.train import Run
 
-    if k < 1:
-        raise NearfarError(f"k={k}: wanted 1 or more.")
+    check_range(1, k=k)
     model = load(run)
     where = gallery or Run(run).settings().get("path")
     if where is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.experiment import Train
 
 
@@ -73,11 +73,10 @@ class Federation:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "local_steps", "bank", "contribution", "sync", "group", "least"):
-            if getattr(self, name) < 1:
-                raise NearfarError(f"{name}={getattr(self, name)}: wanted 1 or more.")
-        if self.max_age < 0:
-            raise NearfarError(f"max_age={self.max_age}: wanted rounds, 0 or more.")
+        check_range(1, rounds=self.rounds, local_steps=self.local_steps, least=self.least)
+        check_range(1, bank=self.bank, contribution=self.contribution)
+        check_range(1, sync=self.sync, group=self.group)
+        check_range(0, max_age=self.max_age, weight=self.weight, wait=self.wait, seed=self.seed)
         if not 0 < self.fade <= 1:
             raise NearfarError(
                 f"fade={self.fade}: wanted what an entry keeps of its weight in a round, "

@@ -48,7 +48,8 @@ class Temperature(nn.Module):
             raise NearfarError(
                 f"minimum={minimum}, maximum={maximum}: wanted 0 < minimum <= maximum."
             )
-        for name, value in (("initial", initial), ("final", final)):
+        # By the names that recipes have for them.
+        for name, value in (("temperature", initial), ("final_temperature", final)):
             if value is not None and not minimum <= value <= maximum:
                 raise NearfarError(
                     f"{name}={value}: wanted a temperature between minimum={minimum} and "

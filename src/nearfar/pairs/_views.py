@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from nearfar.errors import check_range
+
 Views = Callable[[Tensor], Tensor]
 
 
@@ -22,9 +24,15 @@ def simclr_views(
 
     Returns:
         A function from (N, 3, H, W) floats in 0..1 to (N, 3, size, size); each row draws its own.
+
+    Raises:
+        NearfarError: A number that makes no sense.
     """
     from kornia import augmentation as k
 
+    check_range(0, 360, rotate=rotate)
+    check_range(0, 1, "(]", crop=crop)
+    check_range(0, 1, colour=colour)
     steps = [
         k.RandomResizedCrop((size, size), scale=(crop, 1.0), cropping_mode="resample"),
         k.RandomHorizontalFlip(),
@@ -47,8 +55,14 @@ def crooked_views(rotate: float = 45.0, shift: float = 0.2, scale: float = 0.25)
         rotate: Largest rotation in degrees, either way.
         shift: Largest shift as a share of the side.
         scale: Largest relative change of size.
+
+    Raises:
+        NearfarError: A number that makes no sense.
     """
     from kornia import augmentation as k
 
+    check_range(0, 360, rotate=rotate)
+    check_range(0, 1, shift=shift)
+    check_range(0, 1, "[)", scale=scale)
     views: Views = k.RandomAffine(rotate, (shift, shift), (1 - scale, 1 + scale), p=1.0)
     return views

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.experiment import Auxiliary, Exhibit
 from nearfar.loss._ranks import Ranks
 from nearfar.model import Model
@@ -83,8 +83,7 @@ def label_objective(
     Raises:
         NearfarError: No labels, or a share that is none.
     """
-    if not 0 < fraction <= 1:
-        raise NearfarError(f"labels_fraction={fraction}: wanted a share, 0 < labels_fraction <= 1.")
+    check_range(0, 1, "(]", labels_fraction=fraction)
     classes = sorted(set(labels or ()))
     if labels is None or len(classes) < 2:
         raise NearfarError(

@@ -12,6 +12,7 @@ both say no more than unrelated streams would, no clock is claimed.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from nearfar.encoders import (
@@ -21,6 +22,7 @@ from nearfar.encoders import (
     TwoTowers,
     choose_image_encoder,
 )
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import InfoNCE, Temperature
 from nearfar.model import Model
@@ -87,7 +89,10 @@ def audio_image(
         dim: Numbers of an embedding.
         temperature: How sharply hard negatives are weighted; low is sharp.
     """
-    reader = SenseReader(rate or lowest_rate(audio), seconds, size, folders)
+    check_range(1, dim=dim)
+    check_range(0, reach=reach, drift=drift, jitter=jitter)
+    check_range(0, math.inf, "(]", window=window)
+    reader = SenseReader(lowest_rate(audio) if rate is None else rate, seconds, size, folders)
     heard, seen = streams(audio, images, times, reader, (audio_zone, image_zone), pattern)
     sound = (
         SoundConv(reader.rate, (24, 48, 96))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nearfar.encoders import Encoder, KmerBag, ReadConv
 from nearfar.encoders._dna_conv import Strand
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import SupConLoss, Temperature
 from nearfar.model import Model
@@ -64,6 +65,8 @@ def dna(
         overlap: Smallest share that two windows of one read have in common; 0 for windows anywhere
             in the same read, or in the same 4 x longest bases of a longer record.
     """
+    check_range(1, dim=dim)
+    check_range(0, hidden=hidden)
     reads = Reads(path)
     reader, views = ReadReader(), ReadViews(errors, error_rate, unknown)
     network: Encoder = KmerBag(k, hidden, dim) if encoder == "kmers" else ReadConv(strand, dim=dim)

@@ -22,7 +22,7 @@ from nearfar.encoders import (
     PointGenerator,
     PointMLP,
 )
-from nearfar.errors import NearfarError
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import Temperature
 from nearfar.model import Model
@@ -57,8 +57,9 @@ def gan(
         penalty: On the squared slopes of the discriminator's log-odds; 0 for none.
         opponent: Train a plain GAN of the same networks, steps and seed beside it, for the table.
     """
-    if penalty < 0:
-        raise NearfarError(f"penalty={penalty}: wanted 0 or more; 0 leaves the slopes alone.")
+    check_range(8, size=size)
+    check_range(1, dim=dim, width=width)
+    check_range(0, penalty=penalty)
     data = find(path, size)
     wide = width or (128 if data.size is None else 16)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nearfar.encoders import GCN
-from nearfar.errors import NearfarError
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment, Objective
 from nearfar.loss import InfoNCE, Temperature
 from nearfar.loss._engine import Products
@@ -71,12 +71,9 @@ def graphs(
         layers: Linear maps, with a ReLU between them.
         hops: Averages over neighbours in each layer; 0 leaves links to the positives alone.
     """
-    for name, number, least in (("layers", layers, 1), ("hops", hops, 0), ("width", width, 1)):
-        if number < least:
-            raise NearfarError(f"{name}={number}: wanted {least} or more.")
-    for name, share in (("edge_drop", edge_drop), ("feature_mask", feature_mask)):
-        if not 0 <= share < 1:
-            raise NearfarError(f"{name}={share}: wanted a share, 0 <= {name} < 1.")
+    check_range(1, layers=layers, width=width)
+    check_range(0, hops=hops)
+    check_range(0, 1, "[)", edge_drop=edge_drop, feature_mask=feature_mask)
     graph = read_graph(path)
     how = scaling(graph.x)
     reader = GraphReader(graph.x.shape[1], how, layers * hops)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Literal
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Embedding, Model, holds_model, load
@@ -60,6 +61,8 @@ def images(
             that the evaluation holds out.
         label_weight: Cross-entropy is multiplied by this.
     """
+    check_range(8, size=size)
+    check_range(0, label_weight=label_weight)
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
     if holds_model(encoder):

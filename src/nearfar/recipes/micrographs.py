@@ -15,6 +15,7 @@ from functools import partial
 from typing import Literal
 
 from nearfar.encoders import RingNet, TurnedResNet
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Model
@@ -63,6 +64,9 @@ def micrographs(
         scale: Views are magnified by up to this share; magnification is physical, so 0.
         temperature: How sharply hard negatives are weighted; low is sharp.
     """
+    check_range(0, noise=noise)
+    check_range(0, 1, shift=shift, wander=wander)
+    check_range(0, 1, "[)", scale=scale)
     reader = MicrographReader(
         most_channels(path, channel),
         channel,

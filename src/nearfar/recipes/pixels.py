@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import partial
 
 from nearfar.encoders import choose_dense_encoder
+from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import InfoNCE, Temperature
 from nearfar.model import Model
@@ -72,6 +73,11 @@ def pixels(
         hide: Chance that a part of a view is hidden by another window.
         temperature: How sharply hard negatives are weighted; low is sharp.
     """
+    check_range(1, dim=dim, width=width)
+    check_range(2, frames=frames, places=places)
+    check_range(16, window=window)
+    check_range(0, gap=gap, near=near, ring=ring, scale=scale, colour=colour)
+    check_range(0, 360, rotate=rotate)
     reader = PixelReader(size, flow)
     training, held = reader.footage(path).split(hold_out)
     store = Store([clip.video for clip in training.clips], frames)

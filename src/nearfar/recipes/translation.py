@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nearfar.encoders import TextTransformer
+from nearfar.errors import check_range
 from nearfar.experiment import Auxiliary, Experiment
 from nearfar.loss import Temperature, info_nce
 from nearfar.model import Model
@@ -86,6 +87,9 @@ def translation(
         masked_pairs: Words are hidden in a sentence and its translation side by side.
         monolingual: A file of sentences in which words are hidden; by default the batch's.
     """
+    check_range(1, vocabulary=vocabulary, longest=longest, width=width, layers=layers)
+    check_range(0, held_out=held_out, margin=margin, fakes=fakes, masked_words=masked_words)
+    check_range(0, 1, "[)", drop=drop)
     every, skipped = Bitext.read(path, languages)
     every, remarks = kept_apart(every, exclude)
     learned, judged = split(every, held_out)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.pairs._pairs import Batch
 from nearfar.pairs.dna._reads import Positives, Reads
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids, gathered
@@ -52,8 +52,7 @@ class ReadPairs:
             raise NearfarError(
                 f"shortest={shortest} and longest={longest}: wanted 1 <= shortest <= longest."
             )
-        if not 0 <= overlap <= 1:
-            raise NearfarError(f"overlap={overlap}: wanted a share, 0 to 1.")
+        check_range(0, 1, overlap=overlap)
         self.views, self.positives = views, positives
         self.shortest, self.longest, self.overlap = shortest, longest, overlap
         self.fingerprint = f"{reads.fingerprint}, {positives}"

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.pairs.dna._bases import N, flip_strands
 
 Errors = Literal["illumina", "ont", "none"]
@@ -29,8 +29,8 @@ class ReadViews:
         errors: ``illumina``: substitutions, four times as many at the end of a read as at its
             beginning; ``ont``: substitutions, insertions and deletions, twice as many indels in
             homopolymers; ``none``.
-        rate: Mean errors a base. Each view draws its own rate between none and twice this one, so
-            that clean and bad reads are both seen.
+        error_rate: Mean errors a base. Each view draws its own rate between none and twice this
+            one, so that clean and bad reads are both seen.
         unknown: Share of bases that become N.
 
     Raises:
@@ -38,22 +38,18 @@ class ReadViews:
     """
 
     errors: Errors = "illumina"
-    rate: float = 0.02
+    error_rate: float = 0.02
     unknown: float = 0.005
 
     def __post_init__(self) -> None:
         if self.errors not in ("illumina", "ont", "none"):
             raise NearfarError(f"errors={self.errors!r}: wanted illumina, ont or none.")
-        for name in ("rate", "unknown"):
-            if not 0 <= getattr(self, name) <= 0.5:
-                raise NearfarError(
-                    f"{name}={getattr(self, name)}: wanted a share of the bases, 0 to 0.5."
-                )
+        check_range(0, 0.5, error_rate=self.error_rate, unknown=self.unknown)
 
     def __call__(self, codes: Tensor) -> Tensor:
         """(N, L) to (N, L'), where insertions may have made the longest read longer."""
         codes = flip_strands(codes, torch.rand(len(codes), device=codes.device) < 0.5)
-        rate = self.rate * 2 * torch.rand(len(codes), 1, device=codes.device)
+        rate = self.error_rate * 2 * torch.rand(len(codes), 1, device=codes.device)
         if self.errors == "illumina":
             codes = substitute(codes, rate * rising(codes))
         elif self.errors == "ont":

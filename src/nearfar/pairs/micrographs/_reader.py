@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.errors import NearfarError
+from nearfar.errors import NearfarError, check_range
 from nearfar.pairs._reader import Inputs, Reader
 from nearfar.pairs.micrographs._files import SHAPE
 from nearfar.pairs.micrographs._map import Map, to_pixels
@@ -52,15 +52,9 @@ class MicrographReader(Reader):
         sees: Sees = "rings",
         turns: int = 1,
     ) -> None:
-        for name, value, least in (
-            ("size", size, 16),
-            ("smallest", smallest, 1),
-            ("turns", turns, 1),
-        ):
-            if value < least:
-                raise NearfarError(f"{name}={value}: wanted {least} or more.")
-        if window is not None and window < 8:
-            raise NearfarError(f"window={window}: wanted a side of 8 pixels or more.")
+        check_range(16, size=size)
+        check_range(1, smallest=smallest, turns=turns)
+        check_range(8, window=window)
         self.channels, self.channel, self.size, self.window = channels, channel, size, window
         self.smallest, self.sees, self.turns = smallest, sees, turns
         self.settings = {
