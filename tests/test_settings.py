@@ -11,6 +11,8 @@ from nearfar import NearfarError
 from nearfar.cli import main
 from nearfar.errors import check_range
 from nearfar.experiment import Train
+from nearfar.train import precision
+from nearfar.train._fabric import make_fabric
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,9 @@ def test_ends_of_a_range(ends: str) -> None:
         else:
             with pytest.raises(NearfarError, match=rf"number={number}: wanted 0 <.*number <.* 1\."):
                 check_range(0, 1, ends, number=number)
+
+
+def test_a_cpu_has_no_fp16() -> None:
+    train = Train(precision="16-mixed", accelerator="cpu")
+    assert precision(train) == "bf16-mixed"
+    make_fabric(train)  # What Lightning warns of is an error in these tests.

@@ -166,7 +166,8 @@ class Train:
             step takes about a third longer, and batch norms see one chunk at a time.
         aggregator: How the gradients of several objectives become one: their sum, or a TorchJD
             aggregator that lets no objective's step hurt another.
-        precision: What the encoder computes in; auto is bf16 where the device is fast at it.
+        precision: What the encoder computes in; auto is bf16 where the device is fast at it, and
+            on a CPU, which has no fp16, 16-mixed is bf16-mixed.
         accelerator: cpu, cuda, mps or auto.
         seed: All randomness follows from it.
         checkpoint_seconds: Time between two checkpoints.

@@ -100,13 +100,20 @@ def plan(experiment: Experiment, train: Train) -> Plan:
 
 
 def precision(train: Train) -> str:
-    """bf16 where the device multiplies it fast, otherwise fp32."""
+    """What was asked for, as far as the device has it; auto is bf16 where that is fast."""
+    if train.precision == "16-mixed" and _on_cpu(train):
+        return "bf16-mixed"
     if train.precision != "auto":
         return train.precision
     if torch.cuda.is_available() and train.accelerator in ("auto", "cuda", "gpu"):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     fast = "avx512_bf16" in _cpu_flags() and train.accelerator in ("auto", "cpu")
     return "bf16-mixed" if fast else "32-true"
+
+
+def _on_cpu(train: Train) -> bool:
+    anything = train.accelerator == "auto"
+    return train.accelerator == "cpu" or (anything and not torch.accelerator.is_available())
 
 
 def _cpu_flags() -> str:
