@@ -515,6 +515,15 @@ def test_a_checkpoint_in_a_folder_is_a_beginning(trained: Path) -> None:
     assert main([*words[:3], "--encoder", str(trained / "none")]) == 1
 
 
+def test_heads_share_the_width(tmp_path: Path) -> None:
+    from nearfar.recipes.translation import translation
+
+    rows = [f"the cat {number}\tdie Katze {number}" for number in range(9)]
+    (tmp_path / "pairs.tsv").write_text("\n".join(["en\tde", *rows]))
+    with pytest.raises(NearfarError, match=r"width=200: .* has 3 heads\. Wanted .* --width 198"):
+        translation(str(tmp_path / "pairs.tsv"), width=200)
+
+
 def test_a_run_follows_from_its_seed(trained: Path) -> None:
     words = ["train", "translation", str(trained / "pairs.tsv"), "--steps", "3", "--width", "32"]
     words += ["--batch_size", "16", "--vocabulary", "120", "--masked_words", "1"]

@@ -85,14 +85,20 @@ def encoder_for(name: str, reader: SentenceReader, width: int, layers: int) -> E
     """A small Transformer, a bag of subwords, or a checkpoint in a folder.
 
     Raises:
-        NearfarError: No such encoder, or one with another vocabulary than the tokenizer's.
+        NearfarError: No such encoder, one with another vocabulary than the tokenizer's, or a width
+            that heads cannot share.
     """
     size = reader.tokenizer.get_vocab_size()
     if name == "bag":
         return SubwordBag(size, width, reader.pad)
     if name == "transformer":
-        longest = 2 * reader.settings["longest"]
-        config = small_config(size, width, layers, max(1, width // 64), longest)
+        longest, heads = 2 * reader.settings["longest"], max(1, width // 64)
+        if width % heads:
+            raise NearfarError(
+                f"width={width}: a transformer of this width has {heads} heads. Wanted a multiple "
+                f"of {heads}, such as --width {width // heads * heads}."
+            )
+        config = small_config(size, width, layers, heads, longest)
         # Positions are numbered behind the padding's.
         config |= {"pad_token_id": reader.pad, "max_position_embeddings": longest + reader.pad + 1}
         return TextTransformer(config)
