@@ -204,7 +204,6 @@ def test_data_that_were_named_from_elsewhere(
 
 def test_what_to_type_next_is_what_runs(shapes: Path, tmp_path: Path) -> None:
     from nearfar.cli._show import next_steps
-    from nearfar.recipes.images import images
     from nearfar.train import Run
 
     for file in (shapes / "disc").iterdir():
