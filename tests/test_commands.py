@@ -9,6 +9,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
+
+
+import queue
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +312,68 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: Capture) -> None:
     assert main(["audit", str(run), "--devices", "4"]) == 0
     assert main(["train", "--help"]) == 0
     assert main(["train", str(mine), "--config", str(run / "config.yaml")]) == 0
+
+
+RECIPE = '''"""Pictures, and an encoder that nearfar does not have."""
+import torch
+from torch import nn
+from nearfar.encoders import Encoder
+from nearfar.experiment import Experiment
+from nearfar.loss import NTXentLoss, Temperature
+from nearfar.model import Model
+from nearfar.pairs import ImageFolder, ImageReader, PicturePairs, simclr_views
+
+
+class Flat(Encoder):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.settings, self.dim = {"dim": dim}, dim
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def NAME(path: str) -> Experiment:
+    """Learn.
+
+    Args:
+        path: A folder.
+    """
+    folder, reader, tau = ImageFolder(path, 16), ImageReader(16), Temperature(0.2)
+    return Experiment(
+        model=Model(reader, Flat(4)),
+        pairs=PicturePairs(folder.pixels, simclr_views(16), reader, folder.names),
+        objective=NTXentLoss(tau), temperature=tau, inputs=folder.files,
+    )
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("queue", "nearfar_recipe_queue"), ("of_old", "of_old")]
+)
+def test_an_encoder_of_ones_own_is_found_again(
+    shapes: Path, tmp_path: Path, capsys: Capture, name: str, module: str
+) -> None:
+    file, out = tmp_path / f"{name}.py", str(tmp_path / "run")
+    file.write_text(RECIPE.replace("NAME", name))
+    flags = ["--out", out, "--steps", "2", "--batch_size", "8"]
+    assert main(["train", str(file), str(shapes), *flags]) == 0
+    assert sys.modules["queue"] is queue
+    config = tmp_path / "run" / "model" / "config.json"
+    config.write_text(config.read_text().replace(f"nearfar_recipe_{name}:", f"{module}:"))
+    del sys.modules[f"nearfar_recipe_{name}"]  # as in another process
+    words = ["embed", out, str(shapes), "--out", str(tmp_path / "vectors.npz")]
+    assert main(words) == 0
+    capsys.readouterr()
+    file.rename(tmp_path / "elsewhere.py")
+    del sys.modules[f"nearfar_recipe_{name}"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert (f"{str(file)!r}, and there is no such file" in said) == (name != module)
+    assert ("which cannot be imported" in said) == (name == module)
+    config.write_text(config.read_text().replace(str(file), "elsewhere.py"))
+    assert main(words) == 1
 
 
 @pytest.mark.parametrize("weights", [True, False])

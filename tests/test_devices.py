@@ -257,7 +257,6 @@ def test_two_devices_stop_are_killed_and_go_on(recipe: Path, two: Path, tmp_path
     assert parts.keys() == whole.keys()
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
     assert "OverRanks" not in (model / "config.json").read_text()
-    find(str(recipe)).load()
     loaded = nearfar.load(out)
     kinds = [type(m) for m in loaded.modules() if isinstance(m, nn.BatchNorm1d)]
     assert kinds == [nn.BatchNorm1d]

@@ -17,7 +17,7 @@ from torch.nn import functional
 from nearfar.encoders import Encoder
 from nearfar.errors import NearfarError
 from nearfar.files import replace_bytes, replace_text
-from nearfar.model._describe import describe, rebuild
+from nearfar.model._describe import describe, import_recipe, rebuild
 from nearfar.pairs import Reader
 from nearfar.progress import tracked
 
@@ -137,7 +137,8 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
         weights: Other weights of the same model (a run's ``checkpoints/untrained.safetensors``).
 
     Raises:
-        NearfarError: There is no model in the folder, or its files do not fit each other.
+        NearfarError: There is no model in the folder, its files do not fit each other, or the file
+            of the recipe that its classes are from is gone.
 
     Returns:
         A `Model` on the CPU in evaluation mode: ``load("runs/x").embed(["a.jpg"])``.
@@ -155,6 +156,7 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Model:
         )
     try:
         config = json.loads((folder / "config.json").read_text())
+        import_recipe(config)
         head = rebuild(config["head"], Encoder) if config["head"] else None
         model = Model(
             rebuild(config["reader"], Reader),  # type: ignore[type-abstract]

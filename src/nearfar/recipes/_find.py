@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import NearfarError, did_you_mean
+from nearfar.imports import import_file
 
 if TYPE_CHECKING:
     from nearfar.experiment import Experiment
@@ -24,16 +25,17 @@ class Recipe:
     Attributes:
         name: What the user types; the module's function has the same name.
         file: The Python file.
+        module: What it is imported as; None for a file that belongs to no package.
     """
 
     name: str
     file: Path
+    module: str | None = None
 
     @property
     def reference(self) -> str:
         """What finds it again: its name, or its file where no name leads there."""
-        known = recipes().get(self.name)
-        return self.name if known is not None and known.file == self.file else str(self.file)
+        return str(self.file) if self.module is None else self.name
 
     @property
     def summary(self) -> str:
@@ -47,14 +49,7 @@ class Recipe:
         Raises:
             NearfarError: The file has no function of the recipe's name.
         """
-        here = Path(__file__).parent
-        module_name = f"nearfar.recipes.{self.name}" if self.file.parent == here else self.name
-        spec = importlib.util.spec_from_file_location(module_name, self.file)
-        if spec is None or spec.loader is None:
-            raise NearfarError(f"recipe file {str(self.file)!r} is not a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        spec.loader.exec_module(module)
+        module = import_module(self.module) if self.module else import_file(self.file)
         function = getattr(module, self.name, None)
         if function is None:
             raise NearfarError(
@@ -67,11 +62,13 @@ class Recipe:
 def recipes() -> dict[str, Recipe]:
     """All recipes by name: nearfar's own, and packages' with a ``nearfar.recipes`` entry."""
     files = [file for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")]
-    found = {file.stem: Recipe(file.stem, file) for file in sorted(files)}
+    found = {
+        file.stem: Recipe(file.stem, file, f"nearfar.recipes.{file.stem}") for file in sorted(files)
+    }
     for entry in entry_points(group="nearfar.recipes"):
         spec = importlib.util.find_spec(entry.module)
         if spec and spec.origin:
-            found[entry.name] = Recipe(entry.name, Path(spec.origin))
+            found[entry.name] = Recipe(entry.name, Path(spec.origin), entry.module)
     return found
 
 
@@ -84,11 +81,13 @@ def find(name: str) -> Recipe:
     Raises:
         NearfarError: There is none.
     """
+    known = recipes()
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise NearfarError(f"recipe={name!r}: there is no such file.")
-        return Recipe(Path(name).stem, Path(name).resolve())
-    known = recipes()
+        file = Path(name).resolve()
+        named = (recipe for recipe in known.values() if recipe.file == file)
+        return next(named, Recipe(file.stem, file))
     if name not in known:
         raise NearfarError(
             f"recipe={name!r} is unknown.{did_you_mean(name, known)} "
