@@ -486,6 +486,12 @@ def test_hugging_face_on_waveforms(tmp_path: Path) -> None:
         vectors = encoder(wave)
         torch.testing.assert_close(encoder(5 * wave), vectors, atol=1e-4, rtol=1e-3)
     assert vectors.shape == (2, 16)
+    masked, draws = encoder.train(), []
+    for step in (7, 7, 8):
+        with seeded(0, step):
+            draws.append(masked(torch.randn(2, RATE)))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
     with pytest.raises(NearfarError, match="audio_encoder"):
         HuggingFaceSound.load(str(tmp_path / "none"), weights=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import warnings
 from pathlib import Path
 
@@ -114,6 +115,21 @@ def test_batches_and_views_are_functions_of_seed_and_step(shapes: Path) -> None:
     assert not torch.equal(drawn[0].query, drawn[2].query)
     assert not torch.equal(drawn[0].query, drawn[0].key)
     assert drawn[0].query.shape == (16, 3, 32, 32)
+
+
+def test_a_seed_holds_for_all_and_only_within_its_block() -> None:
+    def draw() -> list[float]:
+        return [torch.rand(()).item(), np.random.rand(), random.random()]
+
+    with seeded(4):
+        before = draw()
+        with seeded(1, 2):
+            first = draw()
+        after = draw()
+    with seeded(1, 2):
+        assert draw() == first
+    with seeded(4):
+        assert draw() + draw() == before + after
 
 
 def test_one_picture_is_no_game(tmp_path: Path) -> None:

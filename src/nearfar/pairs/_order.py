@@ -7,9 +7,11 @@ uninterrupted run drew at step t.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,9 +48,18 @@ def batch_rows(items: int, batch_size: int, seed: int, step: int) -> Tensor:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seed torch from these numbers inside the block; restore its random state afterwards."""
+    """Seed torch, numpy and Python from these numbers inside the block; restore them afterwards."""
     # Of several GPUs, the one in use.
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(mix(*numbers))
-        yield
+    seed = mix(*numbers)
+    # Models of other libraries draw from these two, such as wav2vec 2.0 the masks of its training.
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
