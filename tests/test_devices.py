@@ -24,8 +24,10 @@ from nearfar.cli import main
 from nearfar.cli.audit import _note
 from nearfar.encoders import BatchNormOverRanks
 from nearfar.experiment import Train
+from nearfar.pairs import seeded
 from nearfar.recipes import build, find
 from nearfar.train import Run, SharedError, fit, leads
+from nearfar.train._objectives import Objectives
 
 RECIPE = '''"""Points of which each has two fixed views: nothing is random but the first weights."""
 
@@ -145,6 +147,7 @@ def rank(number: int, port: int, recipe: Path, out: Path) -> None:
     long = build(find(str(recipe)), {}, 0)
     fit(long, Train(**(HOW | {"steps": STEPS}), devices=2), Run(out / "long"))
     torch.save(long.model.state_dict(), out / f"long-{number}.pt")
+    torch.save(by_lot(number), out / f"lot-{number}.pt")
     for settings, message in (
         ({"items": 50 - number}, "data are not those that this run began with"),
         ({"weigh": True}, "devices=2: these pairs say who is whose partner"),
@@ -152,6 +155,21 @@ def rank(number: int, port: int, recipe: Path, out: Path) -> None:
         experiment = build(find(str(recipe)), settings, 0)
         with pytest.raises(SharedError, match=message):
             fit(experiment, Train(**HOW, devices=2), Run(out / message[:4]))
+
+
+def by_lot(number: int) -> torch.Tensor:
+    """Gradients of three objectives by an aggregator that looks at them in a random order."""
+    layer = nn.Linear(3, 2)
+    nn.init.ones_(layer.weight)
+    far = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(number))
+    found = []
+    for step, target in enumerate(far):
+        with seeded(0, step, number):
+            losses = [(layer(torch.eye(3)) * row).sum() for row in target]
+            Objectives(layer, "pcgrad", torch.Tensor.backward)(losses)
+        assert layer.weight.grad is not None
+        found.append(layer.weight.grad.clone())
+    return torch.stack(found)
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +221,12 @@ def test_two_devices_learn_what_one_learns(
         assert [int(bank["bank._extra_state"]) for bank in banks] == [entered, entered]
         for name in ("bank._keys", "bank._ids"):
             torch.testing.assert_close(banks[1][name], banks[0][name], rtol=1e-4, atol=1e-4)
+
+
+def test_two_devices_draw_one_lot(two: Path) -> None:
+    one, other = (torch.load(two / f"lot-{number}.pt") for number in range(2))
+    assert torch.equal(one, other)
+    assert one.abs().min() > 0
 
 
 def launched(recipe: Path, out: Path, *before: str) -> subprocess.Popen[str]:

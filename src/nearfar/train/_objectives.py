@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nearfar.errors import NearfarError
 from nearfar.experiment import Aggregator
 from nearfar.loss._ranks import Ranks
+from nearfar.train._together import of_the_first
 
 
 class Objectives:
@@ -18,7 +19,7 @@ class Objectives:
 
     What only one of them reaches (a temperature, a classifier) gets that one's gradient. For what
     several reach, an aggregator weighs the rows of their Jacobian. Gradients and Jacobian are the
-    mean over all ranks.
+    mean over all ranks, and an aggregator that draws lots draws them once for all.
 
     Args:
         learner: What has parameters.
@@ -56,9 +57,9 @@ class Objectives:
             elif reached:
                 parameter.grad = ranks.mean(reached[0])
         if shared:
-            combined = self._aggregate(ranks.mean(torch.cat(jacobian, dim=1)))
+            combined = of_the_first(self._aggregate(ranks.mean(torch.cat(jacobian, dim=1))))
             sizes = [parameter.numel() for parameter in shared]
-            for parameter, part in zip(shared, combined.split(sizes), strict=True):
+            for parameter, part in zip(shared, torch.split(combined, sizes), strict=True):
                 parameter.grad = part.view_as(parameter)
 
 

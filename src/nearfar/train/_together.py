@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.loss._ranks import Ranks
@@ -43,6 +44,13 @@ def anywhere(here: bool, device: torch.device) -> bool:
     flag = torch.tensor(float(here), device=device)
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
+
+
+def of_the_first(x: Tensor) -> Tensor:
+    """The first process's ``x``, in all processes."""
+    if not Ranks().alone:
+        dist.broadcast(x, 0)
+    return x
 
 
 def disband() -> None:
