@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nearfar import NearfarError
@@ -41,6 +42,18 @@ def test_a_bank_holds_a_batch_at_least(shapes: Path, tmp_path: Path, capsys: Cap
     assert main(words) == 1
     assert "bank=8 is smaller than a batch, which holds 120 items" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_bank_is_refused_to_pairs_that_are_made_within_a_batch(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    links = np.stack([np.arange(19), np.arange(1, 20)])
+    np.savez(tmp_path / "g.npz", x=np.eye(20, dtype=np.float32), edge_index=links)
+    out = tmp_path / "run"
+    words = ["train", "graphs", str(tmp_path / "g.npz"), "--out", str(out), "--width", "8"]
+    assert main([*words, "--bank", "40", "--batch-size", "8"]) == 1
+    assert "bank=40: these pairs say who is whose partner" in capsys.readouterr().err
+    assert not Run(out).lines()
 
 
 @pytest.mark.parametrize(

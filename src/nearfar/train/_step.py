@@ -96,10 +96,16 @@ class Step:
             batch: As the pairs drew it.
             look: Called with every objective's loss, unweighted and with its graph.
         """
-        if (batch.weight is not None or batch.mask is not None) and self._devices > 1:
+        within = batch.weight is not None or batch.mask is not None
+        if within and self._devices > 1:
             raise SharedError(
                 f"devices={self._devices}: these pairs say who is whose partner within a batch, "
                 "and a process would miss those that another one holds. Wanted --devices 1."
+            )
+        if within and self.memory is not None:
+            raise SharedError(
+                f"bank={self.memory.bank.size}: these pairs say who is whose partner within a "
+                "batch, and not whose a key of an earlier batch is. Leave --bank out."
             )
         if self.memory is not None:
             self.memory.encoder.update(self._experiment.model)
