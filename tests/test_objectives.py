@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,14 @@ def test_labels_are_as_many_of_each_class_and_never_held_out_ones() -> None:
     rows = (found.targets >= 0).nonzero().flatten().tolist()
     assert [labels[row] for row in rows] == ["a"] * 4 + ["b"]
     assert all(known[row] for row in rows)
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.0])
+def test_the_only_objective_has_no_weight(weight: float) -> None:
+    several = build(find("gan"), {"path": "ring", "width": 8, "opponent": False}, 0)
+    assert replace(several, contrastive_weight=weight).auxiliaries
+    with pytest.raises(NearfarError, match="weighs one of several objectives, and there is one"):
+        replace(several, contrastive_weight=weight, auxiliaries={})
 
 
 def test_labels_are_needed() -> None:

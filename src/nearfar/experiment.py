@@ -113,7 +113,8 @@ class Experiment:
             ``weight=`` or ``mask=`` too where the pairs give them.
         auxiliaries: Further objectives, by name.
         rival: The other player, if there are two.
-        contrastive_weight: The contrastive loss is multiplied by this; 0 only watches it.
+        contrastive_weight: Where there are auxiliaries, the contrastive loss is multiplied by this;
+            0 only watches it.
         temperature: The objective's temperature; the loop advances its schedule and shows it.
         inputs: What `Model.embed` takes, one per item: for maps, neighbours and searches.
         labels: Label of each item, for evaluation and pictures only.
@@ -124,6 +125,9 @@ class Experiment:
         steps: Steps that suit this recipe when the user names none.
         batch_size: Items a step that suit it; None for 128, or all where there are fewer.
         lr: Highest learning rate that suits it.
+
+    Raises:
+        NearfarError: A weight of the only objective.
     """
 
     model: Model
@@ -142,6 +146,13 @@ class Experiment:
     steps: int = 3000
     batch_size: int | None = None
     lr: float = 1.5e-3
+
+    def __post_init__(self) -> None:
+        if self.contrastive_weight != 1 and not self.auxiliaries:
+            raise NearfarError(
+                f"contrastive_weight={self.contrastive_weight} weighs one of several objectives, "
+                "and there is one. Leave it out, or give the recipe an auxiliary objective."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
