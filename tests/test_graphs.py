@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from nearfar.pairs.graphs import (
     normalised,
     read_graph,
 )
+from nearfar.report import Snapshot
+from nearfar.train import Run
 
 CLASSES, EACH, WORDS = 3, 60, 90
 
@@ -312,6 +315,44 @@ def test_a_part_is_encoded_as_in_the_whole(graph: Graph) -> None:
     torch.testing.assert_close(part, everyone[rows])
     assert whole.shape == everyone.shape
     torch.testing.assert_close(whole.sum(0), everyone.sum(0))
+
+
+@pytest.mark.parametrize("rows", [12, 6])
+def test_neighbours_are_no_strangers(rows: int) -> None:
+    graph = path_graph(12)
+    pairs = GraphPairs(graph, graph.x, Positives(graph), edge_drop=0, feature_mask=0, hops=1)
+    with seeded(0):
+        batch = pairs.draw(torch.randperm(12)[:rows], torch.device("cpu"))
+    assert batch.weight is not None
+    strangers = batch.strangers(5)
+    assert strangers is not None
+    assert torch.equal(strangers, batch.weight.to_dense()[:5] == 0)
+    masked = replace(batch, mask=torch.eye(rows, dtype=torch.bool)).strangers(5)
+    assert masked is not None
+    assert not masked.any()
+
+
+def test_the_pictures_of_a_run_know_its_positives(file: Path, run: Path) -> None:
+    from nearfar.recipes.graphs import graphs
+
+    shot, pairs = Snapshot.load(Run(run)), graphs(str(file)).pairs
+    rows = torch.tensor([int(name) for name in shot.names])
+    weight = pairs.positives.among(rows, rows).to_dense()  # type: ignore[attr-defined]
+    assert shot.crowd.shape == weight.shape
+    assert ((weight > 0).sum(1) > 1).any()
+    assert np.array_equal(shot.crowd, weight.numpy() == 0)
+    # Fewer negatives than all others: the chance level of the training is of the same game.
+    chance = Run(run).lines()[0]["chance"]
+    assert chance == pytest.approx(np.log(shot.crowd.sum(1) + 1).mean(), rel=1e-4)
+
+
+def test_whom_all_are_linked_to_plays_against_all(tmp_path: Path) -> None:
+    star = np.stack([np.zeros(9, np.int64), np.arange(1, 10)])
+    np.savez(tmp_path / "g.npz", x=np.eye(10, dtype=np.float32), edge_index=star)
+    words = ["train", "graphs", str(tmp_path / "g.npz"), "--out", str(tmp_path / "run")]
+    assert main([*words, "--steps", "2", "--width", "8"]) == 0
+    shot = Snapshot.load(Run(tmp_path / "run"))
+    assert sorted(shot.crowd.sum(1).tolist()) == [8] * 9 + [9]
 
 
 def test_the_intra_view_loss_is_the_sum_it_says() -> None:

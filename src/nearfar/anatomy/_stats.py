@@ -92,7 +92,8 @@ def contrastive_stats(
         key: (N, D) embeddings, row i the partner of query i.
         temperature: The loss's temperature.
         ids: (N,) integers; rows with equal ids are no negatives.
-        mask: (N, N) bool, True where a key may be a negative.
+        mask: (N, N) bool, True where a key may be a negative; the rows of the queries that are
+            looked at are enough.
 
     Raises:
         NearfarError: What `info_nce` refuses.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.anatomy import contrastive_stats
+from nearfar.anatomy._stats import QUERIES
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment
 from nearfar.federate._average import State, same_shapes
@@ -150,7 +151,8 @@ class Client:
                 f"The loss is {seen.loss.item()} in round {number}. Lower --lr or raise "
                 "--temperature."
             )
-        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids, batch.mask))
+        crowd = batch.strangers(QUERIES)
+        stats = asdict(contrastive_stats(seen.query, seen.key, tau().item(), seen.ids, crowd))
         others = {name: loss.item() for name, loss in seen.others.items()}
         return {
             "loss": seen.loss.item(),

@@ -37,6 +37,25 @@ class Batch:
         given = {"ids": self.ids, "weight": self.weight, "mask": self.mask}
         return {name: value for name, value in given.items() if value is not None}
 
+    def strangers(self, most: int) -> Tensor | None:
+        """Who may be a negative of the first queries, as far as ids do not say it.
+
+        A query whose keys are all its positives is to be told from all of them, as a game needs a
+        crowd.
+
+        Args:
+            most: Queries that are asked about; a whole graph's matrix would not fit the memory.
+
+        Returns:
+            (most, N) bool, or None where ids say it all.
+        """
+        if self.weight is None:
+            return None if self.mask is None else self.mask[:most]
+        rows = torch.arange(min(most, len(self.weight)), device=self.weight.device)
+        partners = self.weight.index_select(0, rows).to_dense() > 0
+        strangers = ~partners | partners.all(1, keepdim=True)
+        return strangers if self.mask is None else strangers & self.mask[:most]
+
 
 class Pairs(Protocol):
     """A data set that can draw pairs.

@@ -96,7 +96,8 @@ def take_snapshot(experiment: Experiment, run: Run, train: Train, commands: list
         )
     chosen = rows.tolist()
     crowd = batch.ids[:, None] != batch.ids
-    crowd = crowd if batch.mask is None else crowd & batch.mask
+    strangers = batch.strangers(GAME)
+    crowd = crowd if strangers is None else crowd & strangers
     inputs = [experiment.inputs[row] for row in chosen]
     arrays: dict[str, Any] = {
         "names": np.array(experiment.pairs.names(rows), dtype=str),

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from nearfar.anatomy import contrastive_stats
+from nearfar.anatomy._stats import QUERIES
 from nearfar.encoders import synchronised
 from nearfar.experiment import Experiment, Train
 from nearfar.loss import gather
@@ -153,7 +154,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
                 others = {f"loss_{name}": ranks.mean(x).item() for name, x in seen.others.items()}
                 finite(loss, step)
                 if watcher is not None:
-                    stats = asdict(contrastive_stats(query, key, tau, ids, batch.mask))
+                    crowd = batch.strangers(QUERIES)
+                    stats = asdict(contrastive_stats(query, key, tau, ids, crowd))
                     values = {"loss": loss, **others, "temperature": tau, "lr": rate, **stats}
                     watcher.show(step, values)
             due = time.perf_counter() - saved > train.checkpoint_seconds
