@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from torchjd import aggregation, autojac
 
 from nearfar import NearfarError
 from nearfar.cli import main
-from nearfar.experiment import Train
+from nearfar.experiment import Auxiliary, Train
+from nearfar.model import Model
 from nearfar.pairs import Batch
 from nearfar.recipes import build, find
 from nearfar.recipes._label_objective import label_objective
-from nearfar.train import Run, fit
+from nearfar.train import Outcome, Run, fit
 from nearfar.train._objectives import Objectives
+from nearfar.train._together import finite, length
 
 Capture = pytest.CaptureFixture[str]
 BOTH = ["--objective", "info_nce+cross_entropy", "--labels-fraction", "0.3"]
@@ -149,6 +152,44 @@ def test_a_run_with_two_objectives_resumes_bit_for_bit(shapes: Path, tmp_path: P
     one, other = (load_file(run.model / "model.safetensors") for run in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert whole.accords() == pieces.accords()
+
+
+class Astray(Auxiliary):
+    """No number once, where it is told to be."""
+
+    def __init__(self, step: int | None) -> None:
+        super().__init__()
+        self.calls = 0 if step is None else -step - 1  # the first step plays twice
+
+    def forward(self, model: Model, batch: Batch, vectors: Tensor) -> Tensor:
+        self.calls += 1
+        return vectors.sum() * (0.0 if self.calls else float("nan"))
+
+
+@pytest.mark.parametrize(("seconds", "steps", "kept"), [(0.0, 6, 3), (60.0, 4, 0)])
+def test_weights_that_are_no_numbers_are_not_kept(
+    tmp_path: Path, seconds: float, steps: int, kept: int
+) -> None:
+    def go(astray: int | None) -> Outcome:
+        experiment = build(find("gan"), {"path": "ring", "width": 8, "opponent": False}, 0)
+        more = {**experiment.auxiliaries, "astray": Astray(astray)}
+        how = Train(steps=steps, precision="32-true", checkpoint_seconds=seconds)
+        return fit(replace(experiment, auxiliaries=more), how, run)
+
+    run = Run(tmp_path / "run")
+    run.begin({"recipe": "gan"}, fresh=False)
+    with pytest.raises(NearfarError, match="The loss_astray is nan at step 4"):
+        go(4)
+    assert go(None).resumed == kept
+
+
+@pytest.mark.parametrize("spoilt", ["learner", "rival"])
+def test_a_parameter_that_is_no_number_is_noticed(spoilt: str) -> None:
+    players = {"learner": nn.Linear(2, 2), "rival": nn.Linear(2, 2)}
+    assert math.isfinite(length(players.values()))
+    nn.init.constant_(players[spoilt].bias, float("nan"))
+    with pytest.raises(NearfarError, match="The length of all weights is nan at step 7"):
+        finite({"loss": 1.0, "length of all weights": length(players.values())}, 7)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from nearfar.train._plan import Outcome, plan
 from nearfar.train._run import Run
 from nearfar.train._step import Learner, Step
 from nearfar.train._stop import StopSignal
-from nearfar.train._together import SharedError, anywhere, finite, nobody_missing
+from nearfar.train._together import SharedError, anywhere, finite, length, nobody_missing
 from nearfar.train._turn import Turn
 from nearfar.train._watch import Watcher
 
@@ -51,8 +51,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     Raises:
         NearfarError: The batch is larger than the data, the data are not those of the checkpoint,
-            there are not as many devices, or a checkpoint could not be written (the last good one
-            stays).
+            there are not as many devices, a loss or a weight is no number, or a checkpoint could
+            not be written (the last good one stays).
     """
     planned = plan(experiment, train)
     batch_size, steps = planned.batch_size, planned.steps
@@ -107,7 +107,13 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
         own = rows.tensor_split(fabric.world_size)[fabric.global_rank]
         return pairs.draw(own, fabric.device)
 
+    def losses() -> dict[str, float]:
+        others = {f"loss_{name}": ranks.mean(x).item() for name, x in seen.others.items()}
+        return {"loss": seen.loss.item(), **others}
+
     def checkpoint() -> None:
+        players = [learner] if rival is None else [learner, rival]
+        finite({**losses(), "length of all weights": length(players)}, step)
         state["step"] = step
         state.update({name: x.state_dict() for name, x in kept.items()})
         fabric.save(run.checkpoint, state)
@@ -149,14 +155,13 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
             if watcher is not None:
                 watcher.advance(step)
             if step % LOOK_EVERY == 0 or step in (1, steps):
-                loss, tau = seen.loss.item(), experiment.temperature().item()
+                found, tau = losses(), experiment.temperature().item()
                 query, key, ids = (gather(x) for x in (seen.query, seen.key, seen.ids))
-                others = {f"loss_{name}": ranks.mean(x).item() for name, x in seen.others.items()}
-                finite(loss, step)
+                finite(found, step)
                 if watcher is not None:
                     crowd = batch.strangers(QUERIES)
                     stats = asdict(contrastive_stats(query, key, tau, ids, crowd))
-                    values = {"loss": loss, **others, "temperature": tau, "lr": rate, **stats}
+                    values = {**found, "temperature": tau, "lr": rate, **stats}
                     watcher.show(step, values)
             due = time.perf_counter() - saved > train.checkpoint_seconds
             if anywhere(due, fabric.device):

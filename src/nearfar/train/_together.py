@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from nearfar.errors import NearfarError
 from nearfar.loss._ranks import Ranks
@@ -59,10 +60,22 @@ def disband() -> None:
         dist.destroy_process_group()
 
 
-def finite(loss: float, step: int) -> None:
-    """Stop where the loss, which is the same in all processes, is no number."""
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise SharedError(
-            f"The loss is {loss} at step {step}. The last good checkpoint stays; lower --lr, set "
-            "--clip 1, or raise --temperature, and start over with --fresh."
-        )
+def finite(numbers: Mapping[str, float], step: int) -> None:
+    """Stop where a training has gone astray; its numbers are the same in all processes.
+
+    Args:
+        numbers: Losses, or what else tells, by name.
+        step: After which they are so, from 1.
+    """
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise SharedError(
+                f"The {name} is {number} at step {step}. The last good checkpoint stays; lower "
+                "--lr, set --clip 1, or raise --temperature, and start over with --fresh."
+            )
+
+
+def length(modules: Iterable[nn.Module]) -> float:
+    """Of all parameters, as one vector: no number as soon as one of them is none."""
+    parts = [x.detach().float().norm() for module in modules for x in module.parameters()]
+    return float(torch.stack(parts).norm())
