@@ -300,7 +300,7 @@ def test_sums_hold_every_item_once_and_noise_is_nobodys() -> None:
             return torch.eye(40)[x]
 
     class Rows:
-        fingerprint = ""
+        fingerprint, alone = "", "key"
 
         def __len__(self) -> int:
             return 40
@@ -333,6 +333,56 @@ def test_sums_hold_every_item_once_and_noise_is_nobodys() -> None:
     noisy, again = shared("sums", 5, 1.0), shared("sums", 5, 1.0)
     assert not torch.equal(noisy, again)
     torch.testing.assert_close(noisy.norm(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("positives", ["read", "contig", "genome"])
+def test_with_noise_a_view_shows_its_item_alone(tmp_path: Path, positives: Any) -> None:
+    pytest.importorskip("dnaio")
+    from nearfar.pairs.dna import ReadPairs, Reads, ReadViews
+
+    # A read's number is how many A's it begins with.
+    for file, (one, other) in {"x": "AC", "y": "TG"}.items():
+        reads = [one * number + other * (40 - number) for number in range(1, 21)]
+        lines = [f">{file}{number}\n{read}\n" for number, read in enumerate(reads)]
+        (tmp_path / f"{file}.fa").write_text("".join(lines))
+    pairs = ReadPairs(Reads(tmp_path), ReadViews("none", 0, 0), positives, shortest=40, longest=40)
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(torch.nn.Module):
+        head, encoder = None, type("E", (), {"dim": 4})()
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.extend(tuple(row) for row in x.tolist())
+            return torch.ones(len(x), 4)
+
+    def shared(noise: float) -> int:
+        seen.clear()
+        with seeded(0):
+            release(
+                Watching(),  # type: ignore[arg-type]
+                Part(pairs, torch.arange(0, 40, 2)),
+                "keys",
+                count=20,
+                group=1,
+                noise=noise,
+                device=CPU,
+            )
+        return len(set(seen))
+
+    assert shared(1.0) == 20
+    assert (shared(0.0) == 20) == (positives != "genome")
+
+
+def test_no_epsilon_where_a_view_shows_other_items() -> None:
+    from nearfar.pairs.graphs import Graph, GraphPairs, Positives
+
+    links = torch.stack([torch.arange(7), torch.arange(1, 8)])
+    graph = Graph(names=list("abcdefgh"), x=torch.eye(8), edges=links)
+    pairs = GraphPairs(graph, graph.x, Positives(graph), edge_drop=0, feature_mask=0, hops=1)
+    experiment = replace(small(), pairs=Part(pairs, torch.arange(4)))
+    assert Client(experiment, settings(), owner=1).hello().items == 4
+    with pytest.raises(NearfarError, match=r"epsilon=8.0 counts on .* Wanted pairs that do"):
+        Client(experiment, settings(epsilon=8.0), owner=1)
 
 
 def test_a_client_with_few_items_shares_no_sum() -> None:

@@ -18,7 +18,7 @@ from nearfar.federate._game import BankGame
 from nearfar.federate._messages import Answer, Ask, Hello, Shared, Task
 from nearfar.federate._release import release
 from nearfar.model import describe
-from nearfar.pairs import LearningPairs, batch_rows, seeded
+from nearfar.pairs import LearningPairs, LonePairs, batch_rows, seeded
 from nearfar.pairs._order import mix
 from nearfar.train import device
 from nearfar.train._optimiser import learning_rate, optimiser
@@ -41,7 +41,8 @@ class Client:
         owner: Its id, by which its own entries of the bank are kept from it.
 
     Raises:
-        NearfarError: Pairs that learn in training, whose state a round would lose.
+        NearfarError: Pairs that learn in training, whose state a round would lose, or with an
+            epsilon, pairs whose views show other items, too.
     """
 
     def __init__(self, experiment: Experiment, federation: Federation, owner: int) -> None:
@@ -49,6 +50,13 @@ class Client:
             raise NearfarError(
                 "These pairs learn about the data while they train, and a client keeps nothing "
                 "from round to round. Wanted a recipe or an option whose pairs are fixed."
+            )
+        if federation.epsilon is not None and not isinstance(experiment.pairs, LonePairs):
+            raise NearfarError(
+                f"epsilon={federation.epsilon} counts on each item being in one vector of a "
+                "release, and these pairs do not say that a view shows a single item: neighbours "
+                "or other windows may show too. Wanted pairs that do (`LonePairs`: images, dna, "
+                "translation), or no epsilon."
             )
         self.owner, self.federation = owner, federation
         self._experiment, self._train = experiment, federation.train()

@@ -41,7 +41,8 @@ def noise_for(epsilon: float, delta: float, releases: int) -> float:
     """Standard deviation of the noise with which so many releases cost (epsilon, delta).
 
     Neighbouring data differ in one item, which is replaced by another. Each item is in one vector
-    of a release at most, with a length of at most 1, so that a release moves by 2. Nothing is
+    of a release at most (`release` sees to it), with a length of at most 1, so that a release moves
+    by 2. Nothing is
     taken off for sampling: the server may know which items were drawn.
 
     Args:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from nearfar.probes import Embed
+
+Side = Literal["query", "key"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ class Pairs(Protocol):
     def names(self, rows: Tensor) -> list[str]:
         """What a person calls these items."""
         ...
+
+
+@runtime_checkable
+class LonePairs(Pairs, Protocol):
+    """Pairs of which one side shows single items: row i shows item i, and nothing of another.
+
+    Privacy rests on it. What shows in other items' views, too, would leave with each of them.
+
+    Attributes:
+        alone: That side of a batch.
+    """
+
+    alone: Side
 
 
 @runtime_checkable

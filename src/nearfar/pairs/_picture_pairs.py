@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._pairs import Batch
+from nearfar.pairs._pairs import Batch, Side
 from nearfar.pairs._reader import Reader
 from nearfar.pairs._views import Views
 
@@ -27,6 +27,8 @@ class PicturePairs:
     Raises:
         NearfarError: Fewer than two pictures: a query needs a negative.
     """
+
+    alone: Side = "key"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError, check_range
-from nearfar.pairs._pairs import Batch
+from nearfar.pairs._pairs import Batch, Side
 from nearfar.pairs.dna._reads import Positives, Reads
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids, gathered
 from nearfar.pairs.dna._views import ReadViews
@@ -37,6 +37,8 @@ class ReadPairs:
     Raises:
         NearfarError: Fewer than two different reads, contigs or genomes, or lengths out of order.
     """
+
+    alone: Side = "query"  # A key may be of another read.
 
     def __init__(
         self,

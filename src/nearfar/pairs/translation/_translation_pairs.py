@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nearfar.pairs._pairs import Batch
+from nearfar.pairs._pairs import Batch, Side
 from nearfar.pairs.translation._bitext import Bitext, two_or_more
 from nearfar.pairs.translation._reader import SentenceReader
 
@@ -28,6 +28,8 @@ class TranslationPairs:
     Raises:
         NearfarError: Fewer than two different rows with a translation.
     """
+
+    alone: Side = "key"
 
     def __init__(self, bitext: Bitext, reader: SentenceReader, drop: float = 0.1) -> None:
         self.bitext = two_or_more(bitext)
