@@ -828,12 +828,17 @@ def test_processes_on_loopback(many: int, secure: str, shapes: Path, tmp_path: P
         assert probe.connect_ex(("127.0.0.1", int(port))) != 0, "the SuperLink outlived its command"
 
 
-def test_info_nce_is_what_the_bank_game_asks() -> None:
+@pytest.mark.parametrize("relation", ["ids", "weight", "mask"])
+def test_info_nce_is_what_the_bank_game_asks(relation: str) -> None:
     """Without fading the game is info_nce with the bank as further negatives."""
     experiment = small()
     crowd = Crowd(functional.normalize(torch.randn(5, 8)), torch.zeros(5, dtype=torch.int64))
     game = BankGame(experiment.model, experiment.temperature, crowd, settings())
     batch = experiment.pairs.draw(torch.arange(4), CPU)
+    paired = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
+    if relation != "ids":
+        said = paired.float().to_sparse() if relation == "weight" else paired == 0
+        batch = replace(batch, **{relation: said})
     vectors = experiment.model.encoder(batch.query)
     assert experiment.model.head is not None
     wanted = info_nce(
@@ -842,6 +847,6 @@ def test_info_nce_is_what_the_bank_game_asks() -> None:
         crowd.keys,
         0.2,
         in_batch=True,
-        ids=batch.ids,
+        **batch.relation,
     )
     torch.testing.assert_close(game(experiment.model, batch, vectors), wanted)

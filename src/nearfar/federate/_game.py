@@ -62,5 +62,7 @@ class BankGame(Auxiliary):
             self._temperature,
             in_batch=True,
             ids=batch.ids,
+            weight=batch.weight,
+            mask=batch.mask,
             normalize=False,
         )
