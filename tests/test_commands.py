@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
-
-
-import queue
-import sys
 from pathlib import Path
 
 import numpy as np
