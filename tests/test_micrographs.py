@@ -336,7 +336,9 @@ def test_turning_the_specimen_keeps_ipf_z_and_not_ipf_x(tmp_path: Path) -> None:
 # Judging.
 
 
-def test_retrieval_knows_a_good_a_collapsed_and_a_copying_feature() -> None:
+# k-means says so where there are fewer points than clusters.
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_retrieval_knows_a_good_a_collapsed_and_a_constant_feature() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(30, 16)).astype(np.float32)
     probe = Retrieval(
@@ -353,11 +355,16 @@ def test_retrieval_knows_a_good_a_collapsed_and_a_copying_feature() -> None:
         noise = rng.normal(size=(len(items), 16)) * 1e-3
         return (1 + noise).astype(np.float32)
 
-    scores = probe.score({"good": good, "collapsed": collapsed})
+    def constant(items: object) -> NDArray[np.float32]:
+        return np.repeat(truth[:1], len(items), 0)
+
+    scores = probe.score({"good": good, "collapsed": collapsed, "constant": constant})
     assert scores.rows["good"]["top1"] == scores.rows["good"]["ari"] == 1
     assert scores.rows["good"]["auroc"] == 1
     # Its cosines are all 1, and nothing is found.
     assert scores.rows["collapsed"]["top1"] < 0.2
+    for share in ("top1", "top5", "right_angles"):
+        assert scores.rows["constant"][share] == 0
     assert abs(scores.rows["collapsed"]["gap"]) < 0.01
     assert abs(scores.rows["collapsed"]["auroc"] - 0.5) < 0.15
     with pytest.raises(NearfarError, match="two or more to tell apart"):
