@@ -159,6 +159,32 @@ def test_equal_reads_and_mates_are_no_negatives(tmp_path: Path) -> None:
     assert group[1] == group[3]
     assert len(set(group)) == 3
     assert reads.groups("genome").tolist() == [0, 0, 0, 0, 2, 2]
+    assert reads.summary.endswith("; 1 pair(s) of files hold mates, such as x_R1.fastq")
+
+
+@pytest.mark.parametrize(
+    ("files", "headers", "mates"),
+    [
+        ("x.1.fq x.2.fq", "p p", True),
+        ("x_1.fastq x_2.fastq", "p/1 p/2", True),
+        ("x_R1_001.fastq x_R2_001.fastq", "SRR1.1.1 SRR1.1.2", True),
+        # Genomes whose contigs are called alike, samples, and three of a kind.
+        ("isolate_1.fasta isolate_2.fasta", "p p", False),
+        ("bin.1.fa bin.2.fa", "p p", False),
+        ("sample_1.fastq sample_2.fastq", "p q", False),
+        ("x_1.fastq x_2.fastq x_3.fastq", "p p p", False),
+    ],
+)
+def test_mates_are_two_files_of_one_run(
+    tmp_path: Path, files: str, headers: str, mates: bool
+) -> None:
+    for seed, (name, header) in enumerate(zip(files.split(), headers.split(), strict=True)):
+        letters = decode(random_codes(60, seed))
+        text = fastq((header, letters)) if "q" in name else f">{header}\n{letters}\n"
+        (tmp_path / name).write_text(text)
+    reads = Reads(tmp_path)
+    assert len(reads.groups("genome").unique()) == (1 if mates else len(files.split()))
+    assert ("hold mates" in reads.summary) == mates
 
 
 def test_pieces_of_a_contig_that_repeat_are_no_negatives(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def dna(
     """Learn from reads, contigs or genomes.
 
     Args:
-        path: FASTA or FASTQ, plain or .gz: a file, a folder, or a quoted pattern; R1 and R2 files
-            of one pair are mates.
+        path: FASTA or FASTQ, plain or .gz: a file, a folder, or a quoted pattern; FASTQ files R1
+            and R2 of one pair are mates.
         positives: read (two views of one read), contig or genome (two fragments of one record, or
             of one file: what species signal is learned from).
         encoder: kmers (a learned vector for each k-mer, both strands as one: fast), or conv.

@@ -7,7 +7,7 @@ from nearfar.pairs.dna._read_pairs import ReadPairs
 from nearfar.pairs.dna._reader import ReadReader
 from nearfar.pairs.dna._reads import Positives, Reads
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids
-from nearfar.pairs.dna._stream import Part, mate_of, stream_parts
+from nearfar.pairs.dna._stream import Part, find_mates, stream_parts
 from nearfar.pairs.dna._views import Errors, ReadViews, insert_and_delete, rising, substitute
 
 __all__ = [
@@ -24,11 +24,11 @@ __all__ = [
     "canonical_kmers",
     "decode",
     "encode",
+    "find_mates",
     "find_read_files",
     "flip_strands",
     "insert_and_delete",
     "kmer_profile",
-    "mate_of",
     "records",
     "reverse_complement",
     "rising",

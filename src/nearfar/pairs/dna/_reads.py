@@ -16,7 +16,7 @@ from nearfar.pairs._labels import folder_labels
 from nearfar.pairs._walk import printable
 from nearfar.pairs.dna._files import find_read_files
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids
-from nearfar.pairs.dna._stream import mate_of, stream_parts
+from nearfar.pairs.dna._stream import find_mates, stream_parts
 
 Positives = Literal["read", "contig", "genome"]
 
@@ -60,7 +60,8 @@ class Reads:
         )
         row = {file: number for number, file in enumerate(found)}
         self.files = np.repeat([row[p.file] for p in parts], [len(p.names) for p in parts])
-        self._first_mates = [mate[0] if (mate := mate_of(f, found)) else None for f in found]
+        mates = find_mates(found)
+        self._first_mates = [mates[file][0] if file in mates else None for file in found]
         self._genome_of = np.array(
             [row[pair or file] for pair, file in zip(self._first_mates, found, strict=True)]
         )
@@ -76,11 +77,13 @@ class Reads:
     def summary(self) -> str:
         """How many reads, how long, and how fast they were read, for a person."""
         length = self.sequences.lengths
+        pairs = sorted({pair.name for pair in self._first_mates if pair is not None})
+        mates = f"; {len(pairs):,} pair(s) of files hold mates, such as {pairs[0]}" if pairs else ""
         return (
             f"{len(self):,} records in {self.files.max() + 1:,} file(s), {length.sum():,} bases "
             f"({length.min():,} to {length.max():,} each, median {int(np.median(length)):,}), "
             f"{len(self.skipped):,} skipped; read at {len(self) / self.seconds:,.0f} records "
-            f"({length.sum() / self.seconds / 1e6:,.1f} Mbp) a second"
+            f"({length.sum() / self.seconds / 1e6:,.1f} Mbp) a second{mates}"
         )
 
     def groups(self, positives: Positives) -> Tensor:

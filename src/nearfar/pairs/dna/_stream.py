@@ -16,7 +16,7 @@ from nearfar.pairs.dna._sequences import Sequences
 
 # What is in memory at a time: this many bases, or reads.
 _BASES, _READS = 2**22, 2**13
-_MATE = re.compile(r"^(.*(?:[_.-]R?|[_.-]read))([12])((?:_\d+)?\.f(?:ast)?[aq](?:\.\w+)?)$", re.I)
+_FIRST = re.compile(r"^(.*(?:[_.-]R?|[_.-]read))1((?:_\d+)?\.f(?:ast)?q(?:\.\w+)?)$", re.I)
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,33 @@ class Part:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def mate_of(file: Path, files: Sequence[Path]) -> tuple[Path, str] | None:
-    """Which of a pair's two files this is: the first file, and 1 or 2; None without a partner.
+def find_mates(files: Sequence[Path]) -> dict[Path, tuple[Path, str]]:
+    """The files of pairs: each to the first file of its pair, and 1 or 2.
 
-    Example:
-        >>> files = [Path("a_R1.fastq.gz"), Path("a_R2.fastq.gz"), Path("b_R1.fastq.gz")]
-        >>> mate_of(files[1], files)
-        (PosixPath('a_R1.fastq.gz'), '2')
-        >>> mate_of(files[2], files)
+    Two FASTQ files are a pair if their names differ in 1 and 2 alone, as those of ``a_R1.fastq.gz``
+    and ``a_R2.fastq.gz``, no third one is there, and their first records are of one fragment.
     """
-    match = _MATE.match(file.name)
-    if match is None:
-        return None
-    both = [file.with_name(f"{match[1]}{number}{match[3]}") for number in "12"]
-    return (both[0], match[2]) if all(one in files for one in both) else None
+    there, found = set(files), dict[Path, tuple[Path, str]]()
+    for first in files:
+        match = _FIRST.match(first.name)
+        if match is None:
+            continue
+        second, third = (first.with_name(f"{match[1]}{number}{match[2]}") for number in "23")
+        if second in there and third not in there and _one_fragment(first, second):
+            found |= {first: (first, "1"), second: (first, "2")}
+    return found
+
+
+def _one_fragment(first: Path, second: Path) -> bool:
+    one, other = (next((record.name for record in records(f)), "") for f in (first, second))
+    return one == other or (one[-2:] in ("/1", ".1") and f"{one[:-1]}2" == other)
 
 
 def stream_parts(files: Sequence[Path]) -> Iterator[Part]:
     """Every record of every file; empty ones and those with other letters than IUPAC's skipped."""
+    mates = find_mates(files)
     for file in files:
-        mate = mate_of(file, files)
-        which = mate[1] if mate else None
+        which = mates[file][1] if file in mates else None
         waiting: list[Record] = []
         bases = before = 0
         for record in records(file):
