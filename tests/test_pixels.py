@@ -449,6 +449,35 @@ def test_annotations_are_read(tmp_path: Path) -> None:
     assert np.allclose(tracks, points, atol=0.01, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    "stem", ["{:05}", "frame_{}", "{:03}0"], ids=["from 1", "with words", "every tenth"]
+)
+def test_masks_and_joints_are_of_the_frame_that_bears_their_name(tmp_path: Path, stem: str) -> None:
+    stems = [stem.format(number) for number in range(1, 7)]
+    seen, entries = [place == 8 for place in range(37)], []
+    for kind in ("frames", "masks"):
+        (tmp_path / kind / "dog").mkdir(parents=True)
+    for number, name in enumerate(stems):
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[:, 10 * number : 10 * number + 5] = 255
+        cv2.imwrite(str(tmp_path / "frames" / "dog" / f"{name}.png"), film(0, 1)[0][0])
+        cv2.imwrite(str(tmp_path / "masks" / "dog" / f"{name}.png"), mask)
+        joints = [[0, 5 * number]] * 37
+        path = f"extra_videos/dog/rgb/{name}.png"
+        entries.append({"image_path": path, "visibility": seen, "joints": joints})
+    (tmp_path / "frames" / "dog" / f"{stems[2]}.png").write_bytes(b"no picture")
+    (tmp_path / "dog.json").write_text(json.dumps(entries))
+    footage = Footage.find(str(tmp_path), 240)
+    (clip,) = footage.clips
+    kept = [0, 1, 3, 4, 5]
+    masks = [clip.mask(number) for number in range(len(clip))]
+    assert [int(np.flatnonzero(m.any(0))[0]) // 10 for m in masks if m is not None] == kept
+    assert clip.tracks is not None
+    assert clip.tracks[0, :, 0].tolist() == [5 * number for number in kept]
+    assert f"no readable frame {stems[2]}" in footage.skipped[f"frames/dog/{stems[2]}"]
+    assert len(footage.probe("dis").masked) == len(footage.probe("dis").tracked) == 1
+
+
 def test_known_flows_are_read(tmp_path: Path) -> None:
     pictures, _, _ = film(0)
     for number in (1, 2):

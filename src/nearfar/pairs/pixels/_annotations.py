@@ -17,7 +17,7 @@ from nearfar.pairs._walk import printable
 from nearfar.pairs.pixels._flow import Field, Points
 from nearfar.pairs.pixels._videos import PICTURES, decoded
 
-# BADJA's joints are places in DAVIS' full resolution.
+# BADJA's joints are places in DAVIS' full resolution, and in its extra videos' own.
 _FULL = (1080, 1920)
 _JOINTS = (8, 9, 10, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24, 25, 28, 31, 32, 33, 35, 36)
 
@@ -29,10 +29,12 @@ class Marks:
     Attributes:
         points: (N, T, 2) x and y, NaN where not marked.
         size: (height, width) that the numbers refer to; None for the frames' own.
+        stems: Names of the T frames' files without their endings; None for the first T frames.
     """
 
     points: Points
     size: tuple[int, int] | None = None
+    stems: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def read_mask(file: Path, shape: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def find_tracks(root: Path) -> tuple[dict[str, Marks], dict[str, str]]:
-    """Point tracks below a folder by the name of their clip: BADJA's JSON, or CSV.
+    """Point tracks below a folder by the name of their file, which is their clip's.
 
-    A CSV is named after its clip and has the columns point, frame, x, y and, if it likes, visible,
-    as ``nearfar track`` writes them; x and y are pixels of the frames.
+    Either BADJA's JSON, or a CSV with the columns point, frame, x, y and, if it likes, visible, as
+    ``nearfar track`` writes them; x and y are pixels of the frames.
 
     Returns:
         Tracks, and files that could not be read, each with the reason.
@@ -103,8 +105,7 @@ def find_tracks(root: Path) -> tuple[dict[str, Marks], dict[str, str]]:
             if file.suffix == ".csv":
                 found[file.stem] = _read_csv(file)
             elif file.name != "sequences.json":
-                name, points = _read_badja(file)
-                found[name] = points
+                found[file.stem] = _read_badja(file)
         except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
             name = printable(file)
             skipped[name] = f"{name} holds no point tracks: {error!r}"
@@ -145,16 +146,17 @@ def _files(root: Path, endings: Sequence[str]) -> list[Path]:
     )
 
 
-def _read_badja(file: Path) -> tuple[str, Marks]:
+def _read_badja(file: Path) -> Marks:
     entries = json.loads(file.read_text())
-    numbers = [int(Path(entry["image_path"]).stem) for entry in entries]
-    points = np.full((len(_JOINTS), max(numbers) + 1, 2), np.nan, np.float32)
-    for number, entry in zip(numbers, entries, strict=True):
+    points = np.full((len(_JOINTS), len(entries), 2), np.nan, np.float32)
+    for column, entry in enumerate(entries):
         for row, joint in enumerate(_JOINTS):
             if entry["visibility"][joint]:
-                points[row, number] = entry["joints"][joint][::-1]  # They are (row, column).
+                points[row, column] = entry["joints"][joint][::-1]  # They are (row, column).
     seen = ~np.isnan(points).all((1, 2))
-    return Path(entries[0]["image_path"]).parent.name, Marks(points[seen], _FULL)
+    paths = [Path(entry["image_path"]) for entry in entries]
+    size = None if paths[0].parts[0] == "extra_videos" else _FULL
+    return Marks(points[seen], size, [path.stem for path in paths])
 
 
 def _read_csv(file: Path) -> Marks:

@@ -97,15 +97,29 @@ class VideoClip(Film):
 
     Args:
         video: The frames.
-        masks: Files by the number of their frame.
+        masks: Files by the name of their frame's file, without its ending.
         marks: Point tracks, if there are any.
+
+    Attributes:
+        masks: Files by the number of their frame.
+        skipped: Masks and marks of no frame, each with the reason.
     """
 
     def __init__(
-        self, video: Video, masks: dict[int, Path] | None = None, marks: Marks | None = None
+        self, video: Video, masks: dict[str, Path] | None = None, marks: Marks | None = None
     ) -> None:
-        self.video, self.masks, self.marks = video, masks or {}, marks
-        self.name, self.shape = video.name, video.shape
+        self.video, self.name, self.shape = video, video.name, video.shape
+        self._marks = marks
+        files, stems = masks or {}, (marks.stems if marks else None) or []
+        self._numbers = {stem: video.number_of(stem) for stem in [*files, *stems]}
+        placed = {file: self._numbers[stem] for stem, file in files.items()}
+        self.masks = {number: file for file, number in placed.items() if number is not None}
+        self.skipped = {
+            f"{self.name}/{stem}": f"{video.path} has no readable frame {stem}, which has a mask or "
+            "marked points."
+            for stem, number in self._numbers.items()
+            if number is None
+        }
         self._values: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -134,15 +148,19 @@ class VideoClip(Film):
 
     @property
     def tracks(self) -> Points | None:
-        """(N, T, 2) x and y in pixels of these frames, NaN where not marked."""
-        if self.marks is None:
+        """(N, T, 2) x and y in pixels of these frames, NaN where not marked; None without any."""
+        if self._marks is None:
             return None
-        size = self.marks.size or self.video.whole
+        size = self._marks.size or self.video.whole
         factor = np.array([self.shape[1] / size[1], self.shape[0] / size[0]], np.float32)
-        points = np.full((len(self.marks.points), len(self), 2), np.nan, np.float32)
-        known = self.marks.points[:, : len(self)]
-        points[:, : known.shape[1]] = known * factor
-        return points
+        known, stems = self._marks.points * factor, self._marks.stems
+        numbers = range(known.shape[1]) if stems is None else [self._numbers[s] for s in stems]
+        points = np.full((len(known), len(self), 2), np.nan, np.float32)
+        for column, number in enumerate(numbers):
+            if number is not None and number < len(self):
+                points[:, number] = known[:, column]
+        points = points[~np.isnan(points).all((1, 2))]
+        return points if len(points) else None
 
 
 def read_picture_file(file: Path) -> Picture:

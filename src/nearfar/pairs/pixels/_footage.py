@@ -51,8 +51,9 @@ class Footage:
         tracks, bad = find_tracks(root)
         films: list[Film] = []
         for video in videos:
-            masks = {int(stem): file for stem, file in mask_files(video.path).items()}
-            films.append(VideoClip(video, masks, tracks.get(video.path.stem)))
+            clip = VideoClip(video, mask_files(video.path), tracks.get(video.path.stem))
+            films.append(clip)
+            bad |= clip.skipped
         return cls(films, [], {**wrong, **skipped, **bad})
 
     @property
@@ -97,7 +98,7 @@ class Footage:
     def probe(self, flow: Method) -> PixelProbe:
         """Judge by what there is: masks, tracks, known flows; else by warps of the frames."""
         masked = [clip for clip in self.clips if 0 in clip.masks and len(clip.masks) > 2]
-        tracked = [clip for clip in self.clips if clip.marks is not None]
+        tracked = [clip for clip in self.clips if clip.tracks is not None]
         pairs, remark = self.pairs, ""
         if not (masked or tracked or pairs):
             pairs = warped_pairs(self.films)

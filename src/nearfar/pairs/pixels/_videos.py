@@ -42,6 +42,7 @@ class Video:
         self.skipped: dict[str, str] = {}
         self.rate = 25.0
         self._files = _pictures(self.path) if self.path.is_dir() else None
+        self._numbers: dict[str, int] = {}
         self._reading: Iterator[Picture] | None = None
         self._number, self._last = -1, np.zeros((0, 0, 3), np.uint8)
         self._count: int | None = None
@@ -58,6 +59,17 @@ class Video:
         if self._count is None:
             self._count = sum(1 for _ in self.frames())
         return self._count
+
+    def number_of(self, stem: str) -> int | None:
+        """The frame that a mask's or a mark's file name is about; None where there is none.
+
+        Args:
+            stem: The name of a frame's file without its ending; in a video file, its number.
+        """
+        if self._files is None:
+            return int(stem) if stem.isdecimal() and int(stem) < len(self) else None
+        # Frames that cannot be read shift the ones behind them: known after one pass.
+        return self._numbers.get(stem) if len(self) else None
 
     def frames(self) -> Iterator[Picture]:
         """Every frame in turn, (H, W, 3) uint8 RGB.
@@ -89,6 +101,7 @@ class Video:
         import cv2
 
         size: tuple[int, int] | None = None
+        number = 0
         for file in self._files or []:
             name = printable(file)
             frame = decoded(file, cv2.IMREAD_COLOR)
@@ -99,6 +112,8 @@ class Video:
                 self.skipped[name] = f"{name} is {frame.shape[:2]}, the first frame {size}."
                 continue
             size = frame.shape[:2]
+            self._numbers[file.stem] = number
+            number += 1
             yield np.ascontiguousarray(frame[..., ::-1])
 
     def _decode(self) -> Iterator[Picture]:
