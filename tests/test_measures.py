@@ -93,6 +93,21 @@ def test_held_out_needs_enough_of_each() -> None:
     assert probe.query_labels.count("a") == 5
 
 
+def test_groups_are_held_out_together() -> None:
+    rows, labels = range(60), ["a", "b"] * 30
+    alone = held_out(rows, labels)
+    assert alone == held_out(rows, labels, groups=list(rows))  # figures stay what they were
+    for size in (3, 15):  # fifteen: two groups a label, of which one is held out
+        groups = [row // (2 * size) * 2 + row % 2 for row in rows]
+        probe = held_out(rows, labels, groups=groups)
+        assert probe is not None
+        assert sorted([*probe.gallery, *probe.queries]) == list(rows)
+        assert not {groups[row] for row in probe.gallery} & {groups[row] for row in probe.queries}
+        assert [labels[row] for row in probe.queries] == probe.query_labels
+        assert set(probe.query_labels) == set(probe.gallery_labels) == {"a", "b"}
+    assert held_out(rows, labels, groups=[row % 2 for row in rows]) is None
+
+
 def test_digits_show_other_digits_to_the_test() -> None:
     experiment = build(find("digits"), {}, seed=0)
     assert experiment.probe is not None

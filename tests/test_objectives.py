@@ -17,9 +17,10 @@ from nearfar import NearfarError
 from nearfar.cli import main
 from nearfar.experiment import Auxiliary, Train
 from nearfar.model import Model
-from nearfar.pairs import Batch
+from nearfar.pairs import Batch, PicturePairs
+from nearfar.probes import Labelled
 from nearfar.recipes import build, find
-from nearfar.recipes._label_objective import label_objective
+from nearfar.recipes._label_objective import LabelObjective, label_objective
 from nearfar.train import Outcome, Run, fit
 from nearfar.train._objectives import Objectives
 from nearfar.train._together import finite, length
@@ -232,6 +233,25 @@ def test_the_only_objective_has_no_weight(weight: float) -> None:
     assert replace(several, contrastive_weight=weight).auxiliaries
     with pytest.raises(NearfarError, match="weighs one of several objectives, and there is one"):
         replace(several, contrastive_weight=weight, auxiliaries={})
+
+
+def test_a_held_out_picture_is_not_learned_from_its_copy(shapes: Path, tmp_path: Path) -> None:
+    for file in sorted(shapes.rglob("*.png")):
+        for name in ("one", "copy"):
+            place = tmp_path / file.parent.name / f"{name}_{file.name}"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(file.read_bytes())
+    settings = {"path": str(tmp_path), "objective": "cross_entropy", "labels_fraction": 1.0}
+    experiment = build(find("images"), settings, 0)
+    learned = experiment.auxiliaries["cross_entropy"]
+    assert isinstance(learned, LabelObjective)
+    assert isinstance(experiment.probe, Labelled)
+    assert isinstance(experiment.pairs, PicturePairs)
+    held = {str(file) for file in experiment.probe.queries}
+    rows = [row for row, file in enumerate(experiment.inputs) if str(file) in held]
+    assert len(rows) == 24
+    assert (learned.targets[experiment.pairs.ids[rows]] == -1).all()
+    assert (learned.targets >= 0).sum() == 48
 
 
 def test_labels_are_needed() -> None:

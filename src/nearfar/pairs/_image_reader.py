@@ -60,10 +60,13 @@ class ImageReader(Reader):
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def find(self, path: str) -> Inputs:
-        """The pictures of a folder; sub-folders are labels."""
+        """The pictures of a folder; sub-folders are labels, copies are a group."""
         folder = ImageFolder(path, self.size, detail=1)
         pixels = list(folder.pixels.permute(0, 2, 3, 1).numpy())
-        return Inputs(folder.names, pixels, folder.labels, folder.skipped, folder.remarks)
+        copies = folder.ids.tolist()
+        return Inputs(
+            folder.names, pixels, folder.labels, folder.skipped, folder.remarks, groups=copies
+        )
 
     def baselines(self) -> dict[str, Embed]:
         """The picture's pixels, at most 16 x 16 of them, (N, 768)."""

@@ -24,6 +24,8 @@ class Inputs:
         labels: One per item, for evaluation only; None where there are none.
         skipped: What could not be read, each with the reason.
         remarks: What a person should know about them.
+        groups: One per item, equal for those that show the same: an evaluation holds all of them
+            out, or none. None where all differ.
     """
 
     names: list[str]
@@ -31,6 +33,7 @@ class Inputs:
     labels: list[str] | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    groups: list[int] | None = None
 
     def named(self, query: str, what: str) -> Any:
         """An item by its name, or a picture by its path.
@@ -104,7 +107,7 @@ class Reader(ABC):
             None where there are no labels, or too few.
         """
         if test is None:
-            return held_out(found.items, found.labels)
+            return held_out(found.items, found.labels, groups=found.groups)
         if found.labels is None or test.labels is None:
             return None
         return Labelled(

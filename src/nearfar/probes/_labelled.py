@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,10 @@ class Labelled:
 
 
 def held_out(
-    inputs: Sequence[Any], labels: Sequence[str] | None, share: float = 0.2
+    inputs: Sequence[Any],
+    labels: Sequence[str] | None,
+    share: float = 0.2,
+    groups: Sequence[int] | None = None,
 ) -> Labelled | None:
     """A stratified split: most items teach a classifier, ``share`` of them test it.
 
@@ -74,20 +78,32 @@ def held_out(
 
     Args:
         inputs: N inputs.
-        labels: Their labels; None, or a label with fewer than two items, gives no probe.
+        labels: Their labels; None, or a label with fewer than two groups, gives no probe.
         share: What is held out.
+        groups: Equal for inputs that show the same, such as copies, or windows of one sequence: all
+            of them are held out, or none. By default all differ.
     """
     from sklearn.model_selection import train_test_split
 
-    classes = Counter(labels or ())
-    if labels is None or min(classes.values()) < 2 or len(labels) * share < len(classes):
+    if labels is None:
         return None
-    gallery, queries, gallery_labels, query_labels = train_test_split(
-        list(inputs), list(labels), test_size=share, stratify=labels, random_state=0
+    together: dict[int, list[int]] = {}
+    for row, group in enumerate(range(len(labels)) if groups is None else groups):
+        together.setdefault(group, []).append(row)
+    names = [labels[rows[0]] for rows in together.values()]
+    classes, count = set(labels), Counter(names)
+    if min(count[name] for name in classes) < 2 or len(labels) * share < len(classes):
+        return None
+    number = max(math.ceil(share * len(together)), len(classes))
+    gallery, queries = (
+        [row for rows in part for row in rows]
+        for part in train_test_split(
+            list(together.values()), test_size=number, stratify=names, random_state=0
+        )
     )
     return Labelled(
-        gallery=gallery,
-        gallery_labels=gallery_labels,
-        queries=queries,
-        query_labels=query_labels,
+        gallery=[inputs[row] for row in gallery],
+        gallery_labels=[labels[row] for row in gallery],
+        queries=[inputs[row] for row in queries],
+        query_labels=[labels[row] for row in queries],
     )

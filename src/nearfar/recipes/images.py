@@ -71,17 +71,18 @@ def images(
         network = choose_image_encoder(encoder, weights=weights)
     tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     views = simclr_views(reader.size, rotate=rotate, crop=crop, colour=colour)
-    probe = held_out(folder.files, folder.labels)
+    ids = folder.ids
+    probe = held_out(folder.files, folder.labels, groups=ids.tolist())
     auxiliaries = {}
     if objective != "info_nce":
         kept = set(probe.queries) if probe else set()
         known = [file not in kept for file in folder.files]
         auxiliaries["cross_entropy"] = label_objective(
-            network.dim, folder.ids, folder.labels, known, labels_fraction, label_weight
+            network.dim, ids, folder.labels, known, labels_fraction, label_weight
         )
     return Experiment(
         model=Model(reader, network, ProjectionHead(network.dim), embedding),
-        pairs=PicturePairs(folder.pixels, views, reader, folder.names, folder.ids),
+        pairs=PicturePairs(folder.pixels, views, reader, folder.names, ids),
         objective=NTXentLoss(tau, decoupled=decoupled),
         temperature=tau,
         auxiliaries=auxiliaries,
