@@ -115,8 +115,8 @@ class VideoClip(Film):
         placed = {file: self._numbers[stem] for stem, file in files.items()}
         self.masks = {number: file for file, number in placed.items() if number is not None}
         self.skipped = {
-            f"{self.name}/{stem}": f"{video.path} has no readable frame {stem}, which has a mask or "
-            "marked points."
+            f"{self.name}/{stem}": f"{video.path} has no readable frame {stem}, which has a mask "
+            "or marked points."
             for stem, number in self._numbers.items()
             if number is None
         }
