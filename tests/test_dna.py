@@ -33,7 +33,7 @@ from nearfar.pairs.dna import (
     reverse_complement,
     substitute,
 )
-from nearfar.probes import Embed
+from nearfar.probes import Embed, ReadProbe
 
 CPU = torch.device("cpu")
 
@@ -424,6 +424,47 @@ def test_training_beats_the_untrained_encoder(
     assert rows["learned"]["five_labels"] > rows["untrained"]["five_labels"] + 0.1
     assert rows["learned"]["ari"] > rows["untrained"]["ari"] + 0.1
     assert {"knn", "linear", "overlap_50", "overlap_30"} < set(rows["learned"])
+
+
+def two_species(folder: Path, contigs: int) -> list[str]:
+    """Random contigs, as many of each species; returns their letters."""
+    letters = [decode(random_codes(2000, seed)) for seed in range(2 * contigs)]
+    for first, species in enumerate("ab"):
+        (folder / species).mkdir()
+        text = "".join(f">{n}\n{contig}\n" for n, contig in enumerate(letters[first::2]))
+        (folder / species / "genome.fa").write_text(text)
+    return letters
+
+
+def test_windows_of_a_contig_are_held_out_together(tmp_path: Path) -> None:
+    letters, reader = two_species(tmp_path, 5), ReadReader()
+    probe = reader.probe(reader.find(str(tmp_path)))
+    assert isinstance(probe, ReadProbe)
+    assert probe.labelled is not None
+    learned, asked = (
+        {next(n for n, contig in enumerate(letters) if decode(codes) in contig) for codes in part}
+        for part in (probe.labelled.gallery, probe.labelled.queries)
+    )
+    assert (len(learned), len(asked)) == (8, 2)
+    assert not learned & asked
+
+
+def test_one_contig_a_species_cannot_be_held_out(tmp_path: Path) -> None:
+    two_species(tmp_path, 1)
+    reader = ReadReader()
+    probe = reader.probe(reader.find(str(tmp_path)))
+    assert isinstance(probe, ReadProbe)
+    assert probe.labelled is None
+    assert "a label has one contig alone" in probe.score(reader.baselines()).note
+
+
+def test_windows_are_as_many_as_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nearfar.pairs.dna._reader._JUDGED", 12)
+    two_species(tmp_path, 10)
+    probe = ReadReader().probe(ReadReader().find(str(tmp_path)))
+    assert isinstance(probe, ReadProbe)
+    assert probe.labelled is not None
+    assert len(probe.labelled.gallery) + len(probe.labelled.queries) == 12
 
 
 def test_embedding_streams_names_and_vectors(

@@ -20,10 +20,12 @@ class ReadProbe:
     Attributes:
         labelled: Reads with the names of their species; None where there are none.
         overlapping: Percent of overlap to (queries, partners): row i of each are from one locus.
+        note: What to mind.
     """
 
     labelled: Labelled | None
     overlapping: Mapping[int, tuple[Sequence[Any], Sequence[Any]]]
+    note: str = ""
 
     def score(self, features: Mapping[str, Embed]) -> Scores:
         """Classifiers as in `Labelled`, k-means, and retrieval.
@@ -53,6 +55,7 @@ class ReadProbe:
             queries, _ = next(iter(self.overlapping.values()))
             title.append(f"{len(queries):,} reads to find by an overlapping one")
             note.append(f"finding one by chance: {1 / len(queries):.4f}")
+        note += [self.note] if self.note else []
         if not measures:
             raise NearfarError(
                 "There is nothing to judge by: no labels (sub-folders named after species) and no "

@@ -22,7 +22,6 @@ from nearfar.errors import check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import SupConLoss, Temperature
 from nearfar.model import Model
-from nearfar.pairs import Inputs
 from nearfar.pairs.dna import Errors, Positives, ReadPairs, ReadReader, Reads, ReadViews
 from nearfar.recipes._dna_exhibits import error_exhibit
 
@@ -72,7 +71,6 @@ def dna(
     network: Encoder = KmerBag(k, hidden, dim) if encoder == "kmers" else ReadConv(strand, dim=dim)
     tau = Temperature(temperature)
     pairs = ReadPairs(reads, views, positives, shortest=shortest, longest=longest, overlap=overlap)
-    found = Inputs(reads.names, reads.sequences, reads.labels, reads.skipped)
     return Experiment(
         model=Model(reader, network),
         pairs=pairs,
@@ -81,7 +79,7 @@ def dna(
         inputs=pairs.pieces,
         labels=None if reads.labels is None else [reads.labels[row] for row in pairs.records],
         # Fragments of a genome are not asked where in it they lie.
-        probe=reader.probe(found) if positives == "read" or reads.labels else None,
+        probe=reader.probe(reads.inputs) if positives == "read" or reads.labels else None,
         skipped=reads.skipped,
         remarks=[reads.summary, *reads.remarks],
         exhibits=lambda model: [error_exhibit(pairs.pieces, model)],

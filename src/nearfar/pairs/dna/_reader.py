@@ -60,8 +60,7 @@ class ReadReader(Reader):
 
     def find(self, path: str) -> Inputs:
         """Every read at a path, in memory."""
-        reads = Reads(path)
-        return Inputs(reads.names, reads.sequences, reads.labels, reads.skipped, reads.remarks)
+        return Reads(path).inputs
 
     def stream(self, path: str) -> Iterator[Inputs]:
         """A few thousand reads at a time, whatever the size of the files."""
@@ -76,7 +75,8 @@ class ReadReader(Reader):
     def probe(self, found: Inputs, test: Inputs | None = None) -> Probe | None:
         """Species where there are labels, and loci: one half of a read must find the other.
 
-        Of contigs and long reads, windows of 250 bases are judged.
+        Of contigs and long reads, windows of 250 bases are judged; those of one contig are held out
+        together.
         """
         parts = [_windows(inputs) for inputs in (found, test) if inputs is not None]
         species = super().probe(*parts)
@@ -85,7 +85,12 @@ class ReadReader(Reader):
         if species is None and not overlapping:
             return None
         return ReadProbe(
-            labelled=species if isinstance(species, Labelled) else None, overlapping=overlapping
+            labelled=species if isinstance(species, Labelled) else None,
+            overlapping=overlapping,
+            note="no species: a label has one contig alone, or there are too few reads; a second "
+            "path (--test) can judge them"
+            if species is None and found.labels is not None
+            else "",
         )
 
     def baselines(self) -> dict[str, Embed]:
@@ -114,7 +119,7 @@ def halves(reads: Sequence[Codes], share: float) -> tuple[Sequences, Sequences]:
 
 
 def _windows(found: Inputs) -> Inputs:
-    """Reads as they are, and of longer sequences random windows, up to a number in all."""
+    """Reads as they are, or where some are longer random windows, up to a number in all."""
     items = _sequences(found.items)
     lengths = items.lengths
     if lengths.max(initial=0) <= 2 * _WINDOW:
@@ -122,6 +127,8 @@ def _windows(found: Inputs) -> Inputs:
     draw = np.random.default_rng(0)
     each = np.ceil(_JUDGED * lengths / lengths.sum()).astype(int).clip(1, lengths // _WINDOW + 1)
     rows = np.repeat(np.arange(len(lengths)), each)
+    if len(rows) > _JUDGED:
+        rows = np.sort(draw.choice(rows, _JUDGED, replace=False))
     cut = []
     for row in rows.tolist():
         start = draw.integers(max(1, lengths[row] - _WINDOW + 1))
@@ -130,6 +137,7 @@ def _windows(found: Inputs) -> Inputs:
         [found.names[row] for row in rows],
         Sequences.of(cut),
         None if found.labels is None else [found.labels[row] for row in rows],
+        groups=None if found.groups is None else [found.groups[row] for row in rows],
     )
 
 

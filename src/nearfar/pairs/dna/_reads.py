@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nearfar.errors import NearfarError
 from nearfar.pairs._labels import folder_labels
+from nearfar.pairs._reader import Inputs
 from nearfar.pairs._walk import printable
 from nearfar.pairs.dna._files import find_read_files
 from nearfar.pairs.dna._sequences import Sequences, canonical_ids
@@ -102,6 +103,12 @@ class Reads:
             if pair is not None:
                 ids[row] = fragments.setdefault((pair, name.removesuffix(name[-2:])), ids[row])
         return torch.tensor(ids)
+
+    @property
+    def inputs(self) -> Inputs:
+        """The reads as a reader finds them; those of one contig or fragment are one group."""
+        groups = None if self.labels is None else self.groups("contig").tolist()
+        return Inputs(self.names, self.sequences, self.labels, self.skipped, self.remarks, groups)
 
     @property
     def fingerprint(self) -> str:
