@@ -376,6 +376,22 @@ def test_a_hugging_face_backbone_gives_a_map(tmp_path: Path) -> None:
         choose_dense_encoder(str(tmp_path / "none"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "stride", "offset"),
+    [
+        ("resnet", {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1]}, 8, 0),
+        ("convnext", {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}, 8, 3.5),
+        ("dinov2", {"hidden_size": 12, "num_hidden_layers": 1, "patch_size": 14}, 14, 6.5),
+    ],
+)
+def test_cells_of_a_backbone_lie_where_it_looks(
+    kind: str, model: dict[str, object], stride: int, offset: float
+) -> None:
+    with seeded(0):
+        encoder = DenseHuggingFace({"model_type": kind, **model}, 8)
+    assert (encoder.stride, encoder.offset) == (stride, offset)
+
+
 def test_region_and_contour() -> None:
     truth = np.zeros((40, 40), np.int64)
     truth[10:30, 10:30] = 1
