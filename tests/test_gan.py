@@ -23,6 +23,7 @@ from nearfar.loss import Temperature
 from nearfar.pairs import seeded
 from nearfar.pairs.points import FAKE, REAL, PointReader, StackReader, mixture, stacked_digits
 from nearfar.probes import (
+    FidelityProbe,
     ModeProbe,
     frechet_distance,
     nearest_centre,
@@ -30,6 +31,7 @@ from nearfar.probes import (
     stacked_classifier,
 )
 from nearfar.recipes import build, find
+from nearfar.recipes._gan_data import find as find_data
 from nearfar.recipes._gan_players import Player
 from nearfar.recipes._gan_rival import GeneratorRival, RealGame, Referee, log_odds
 from nearfar.recipes.gan import load_generator, samples
@@ -407,6 +409,18 @@ def test_pictures_in_a_folder(tmp_path: Path) -> None:
     assert scores["rows"]["learned"]["frechet"] > scores["rows"]["untrained"]["frechet"]
     assert "principal components" in scores["note"]
     assert "broken.png" in (out / "skipped.txt").read_text()
+
+
+def test_real_training_pictures_are_of_every_folder(tmp_path: Path) -> None:
+    for grey, name in enumerate("abcde"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            picture = np.full((8, 8, 3), 50 * grey + number, np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / f"{number}.png")
+    probe = find_data(str(tmp_path), 8).probe({})
+    assert isinstance(probe, FidelityProbe)
+    assert len(probe.trained) == len(probe.real) == 12
+    assert set((probe.trained[:, 0, 0, 0] * 255).round().astype(int) // 50) == {0, 1, 2, 3, 4}
 
 
 def test_without_an_opponent_and_with_bad_words(tmp_path: Path, capsys: Capture) -> None:
