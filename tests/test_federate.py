@@ -675,6 +675,17 @@ def test_the_command_beats_the_untrained_encoder_and_goes_on(
     assert a > b + 0.05
 
 
+def test_a_federation_that_cannot_begin_leaves_no_folder(
+    tiny: str, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert federate(tiny, tmp_path / "nowhere", out) == 1
+    assert "there is no such folder" in capsys.readouterr().err
+    assert federate(tiny, shapes, out, "--clients", "500") == 1
+    assert "clients=500: a client would hold 0 of the 120 items" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_private_run_says_what_it_cost(tiny: str, shapes: Path, tmp_path: Path) -> None:
     pytest.importorskip("flwr")
     pytest.importorskip("dp_accounting")

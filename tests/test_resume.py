@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nearfar.cli import main
 from nearfar.experiment import Train
 from nearfar.files import replace_bytes
 from nearfar.train import Run
+from nearfar.train._stop import StopSignal
 
 STEPS = 40
 
@@ -162,11 +164,75 @@ def test_other_recipe_other_files_and_fresh(whole: Path, tmp_path: Path) -> None
     assert run.settings() == {"recipe": "b", "seed": 2}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_fresh_loses_nothing_before_there_is_something_new(
+    shapes: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    before = contents(tmp_path)
+    fresh = [*words(shapes, out), "--fresh", "--json"]
+
+    def fail(loss: float, step: int) -> None:
+        raise NearfarError("it fails in its first step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nearfar.train._loop.finite", fail)
+        assert main(fresh) == 1
+    assert contents(tmp_path) == before
+    always = property(lambda stop: True, lambda stop, value: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(StopSignal, "asked", always, raising=False)
+        assert main(fresh) == 130
+    assert contents(tmp_path) == before
+    capsys.readouterr()
+    assert main([*fresh, "--steps", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["step"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_fresh_killed_before_there_is_something_new(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    old, new = {"recipe": "a", "seed": 1}, {"recipe": "b", "seed": 2}
+
+    def learn() -> None:
+        replace_bytes(run.checkpoint, b"")
+        run.metrics.write_text('{"step": 1}\n')
+
+    with run.begin(old, fresh=False):
+        learn()
+    run.begin(new, fresh=True)  # and is killed
+    assert not run.checkpoint.exists()
+    with run.begin(old, fresh=False):
+        assert run.checkpoint.exists()
+    with run.begin(new, fresh=True):
+        learn()
+        run.settle()
+        assert [file.name for file in tmp_path.iterdir()] == ["run"]
+    assert run.settings() == new
+
+
+def test_a_start_that_failed_binds_nobody(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.begin({"recipe": "a", "seed": 1}, fresh=False)
+    run.begin({"recipe": "b", "seed": 2}, fresh=False)
+    assert run.settings() == {"recipe": "b", "seed": 2}
+    run.model.mkdir()
+    with pytest.raises(NearfarError, match="seed: 2 then, 3 now"):
+        run.begin({"recipe": "b", "seed": 3}, fresh=False)
+
+
 def test_changed_data_are_noticed(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     data, out = tmp_path / "data", tmp_path / "run"
     shutil.copytree(shapes, data)
     flags = ["train", "images", str(data), "--out", str(out), "--steps", "2", "--batch_size", "8"]

@@ -182,7 +182,8 @@ class Train:
         accelerator: cpu, cuda, mps or auto.
         seed: All randomness follows from it.
         checkpoint_seconds: Time between two checkpoints.
-        fresh: Start over even if the folder holds a run; the old run is deleted.
+        fresh: Start over even if the folder holds a run; once the new one can be gone on with, the
+            old one is deleted.
     """
 
     out: str | None = None

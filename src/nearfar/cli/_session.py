@@ -50,21 +50,25 @@ class Session:
         planned = plan(experiment, self.train)
         if not leading:
             return self._help(experiment, run)
-        run.begin(every, fresh=self.train.fresh)
         kept = run.folder / "skipped.txt"
-        show.show_start(
-            console,
-            experiment,
-            planned,
-            self._where(),
-            precision(self.train),
-            kept,
-            self.train.bank,
-        )
-        if experiment.skipped:
-            replace_text(kept, "\n".join(experiment.skipped.values()) + "\n")
-        outcome = fit(experiment, self.train, run, console)
+        with run.begin(every, fresh=self.train.fresh):
+            show.show_start(
+                console,
+                experiment,
+                planned,
+                self._where(),
+                precision(self.train),
+                kept,
+                self.train.bank,
+            )
+            if experiment.skipped:
+                reasons = "".join(f"{reason}\n" for reason in experiment.skipped.values())
+                replace_text(kept, reasons)
+            outcome = fit(experiment, self.train, run, console)
         disband()
+        if not outcome.step:
+            # Stopped before it began: there is nothing to save.
+            raise KeyboardInterrupt
         experiment.model.cpu().eval()
         experiment.model.save(run.model, recipe=self.recipe.reference, settings=self.settings)
         if experiment.rival is not None:
@@ -79,12 +83,11 @@ class Session:
             show.show_scores(console, scores)
         show.show_end(console, run, outcome, steps_next)
         if self.as_json:
-            last = run.lines()[-1]
             show.print_json(
                 {
                     "run": str(run.folder),
                     "finished": outcome.finished,
-                    "metrics": last,
+                    "metrics": next(reversed(run.lines()), None),
                     "scores": scores.as_json() if scores else None,
                 }
             )

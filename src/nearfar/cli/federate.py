@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from argparse import SUPPRESS
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def command(words: Sequence[str]) -> int:
 def _simulate(words: Sequence[str]) -> int:
     from nearfar.cli import _show as show
     from nearfar.cli._parse import parser
-    from nearfar.federate import Federation, Plan, Split, simulate, whole
+    from nearfar.federate import Federation, Plan, Split, dealt, simulate, whole
     from nearfar.recipes import find
     from nearfar.train import Run
 
@@ -64,10 +65,11 @@ def _simulate(words: Sequence[str]) -> int:
     plan = Plan(recipe.reference, settings, federation, split)
     console = show.out()
     run = Run(federation.out or f"runs/federate-{recipe.name}")
-    _begin(run, plan)
     experiment = whole(plan.text)
     show.show_skipped(console, experiment.skipped)
-    server = simulate(plan, run, _say(console), engine=values["engine"])
+    dealt(plan.text)  # what cannot be dealt out is refused before the folder is touched
+    with _begun(run, plan):
+        server = simulate(plan, run, _say(console), engine=values["engine"])
     model = _save(run, plan, server.model, server.weights)
     if experiment.probe is not None:
         _judge(console, run, model, experiment.probe)
@@ -105,8 +107,8 @@ def _server(words: Sequence[str]) -> int:
     plan = Plan(recipe.reference, settings, federation)
     console = show.out()
     run = Run(federation.out or f"runs/federate-{recipe.name}")
-    _begin(run, plan)
-    serve(plan, run, values["host"], values["port"], security, _say(console))
+    with _begun(run, plan):
+        serve(plan, run, values["host"], values["port"], security, _say(console))
     state = torch.load(run.checkpoint, weights_only=True)
     _save(run, plan, state["model"], state["learner"])
     # The data to judge by are not here.
@@ -135,11 +137,11 @@ def client(
     return join(server, [path], name, Security(authority=authority, insecure=insecure))
 
 
-def _begin(run: Run, plan: Plan) -> None:
+def _begun(run: Run, plan: Plan) -> AbstractContextManager[Any]:
     """Open the run folder; the same settings again go on."""
     split: dict[str, Any] = asdict(plan.split) if plan.split else {}
     every = {"recipe": plan.recipe, **plan.settings, **asdict(plan.federation), **split}
-    run.begin(every, fresh=plan.federation.fresh)
+    return run.begin(every, fresh=plan.federation.fresh)
 
 
 def _say(console: Any) -> Any:

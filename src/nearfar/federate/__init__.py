@@ -18,7 +18,7 @@ from nearfar.federate._ledger import noise_for, spent
 from nearfar.federate._messages import Answer, Ask, Hello, Shared, Task
 from nearfar.federate._norms import GroupNormed
 from nearfar.federate._part import Part
-from nearfar.federate._plan import Plan, data_names, whole
+from nearfar.federate._plan import Plan, data_names, dealt, whole
 from nearfar.federate._release import release
 from nearfar.federate._server import Server
 from nearfar.federate._simulate import simulate
@@ -43,6 +43,7 @@ __all__ = [
     "average",
     "data_names",
     "deal",
+    "dealt",
     "model_of",
     "noise_for",
     "release",

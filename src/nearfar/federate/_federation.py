@@ -43,7 +43,8 @@ class Federation:
         wait: Seconds until a round goes on without those that have not answered.
         accelerator: What clients train on: cpu, cuda, mps or auto.
         seed: All randomness follows from it, that of the noise excepted.
-        fresh: Start over even if the folder holds a run; the old run is deleted.
+        fresh: Start over even if the folder holds a run; once the new one can be gone on with, the
+            old one is deleted.
     """
 
     out: str | None = None

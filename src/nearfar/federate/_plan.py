@@ -18,7 +18,7 @@ from nearfar.federate._client import Client
 from nearfar.federate._federation import Federation, Split
 from nearfar.federate._norms import group_normed
 from nearfar.federate._part import Part
-from nearfar.federate._split import deal
+from nearfar.federate._split import Rows, deal
 from nearfar.pairs import seeded
 from nearfar.recipes import build, find
 
@@ -78,7 +78,8 @@ def whole(text: str) -> Experiment:
 
 
 @lru_cache(maxsize=1)
-def _dealt(text: str) -> list[Any]:
+def dealt(text: str) -> list[Rows]:
+    """The rows of each simulated client of a plan with a split; dealt out once in a process."""
     plan, experiment = Plan.of(text), whole(text)
     assert plan.split is not None
     return deal(plan.split, len(experiment.pairs), experiment.labels, plan.federation.seed)
@@ -96,7 +97,7 @@ def simulated(text: str, node: Mapping[str, Any]) -> Client:
 
 @lru_cache(maxsize=1024)
 def _simulated(text: str, number: int) -> Client:
-    experiment, rows = whole(text), _dealt(text)[number]
+    experiment, rows = whole(text), dealt(text)[number]
     pairs = Part(experiment.pairs, torch.from_numpy(rows))
     return Client(replace(experiment, pairs=pairs), Plan.of(text).federation, number + 1)
 

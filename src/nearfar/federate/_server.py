@@ -78,6 +78,7 @@ class Server:
             seconds = time.perf_counter() - began
             told = self._write(got.answers, up + got.up, down + got.down, seconds)
             self._save()
+            self._run.settle()
             self._say(told)
 
     def _ask(self) -> tuple[int, int, list[Reply]]:

@@ -120,6 +120,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
         problem = fabric.broadcast(checkpoints.problem)
         if problem:
             raise SharedError(problem)
+        if leading:
+            run.settle()
 
     saved, ranks = time.perf_counter(), Ranks()
     learner.train()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from nearfar.errors import NearfarError
 from nearfar.files import replace_text
+from nearfar.train._aside import bring_back, drop, put_aside
 
 # What may differ when a run goes on: where and how often it writes, not what it learns.
 _FREE = frozenset({"out", "fresh", "checkpoint_seconds"})
@@ -43,27 +44,52 @@ class Run:
         self.model = self.folder / "model"
         self.report = self.folder / "report.html"
 
-    def begin(self, settings: dict[str, Any], *, fresh: bool) -> None:
+    def begin(self, settings: dict[str, Any], *, fresh: bool) -> ExitStack:
         """Open the folder for these settings: a new run, or the same one again.
 
         Args:
             settings: Plain values; ``recipe`` names the recipe.
-            fresh: Delete a run that is there.
+            fresh: Start over where a run is there.
+
+        Returns:
+            A block to train in. Where it ends before the new run has anything to show, the run that
+            ``fresh`` has put aside is back; otherwise that is deleted.
 
         Raises:
             NearfarError: The folder holds another recipe's run, other settings, or no run at all
                 but other files.
         """
-        if fresh and self.config.is_file():
-            shutil.rmtree(self.folder)
+        self.settle()
+        known = self.config.is_file() or self.untrained.is_file()
+        if not (fresh and known):
+            self._check(settings, known)
+        with ExitStack() as block:
+            block.callback(self.settle)
+            if fresh and known:
+                put_aside(self.folder)
+            replace_text(self.config, yaml.safe_dump(settings, sort_keys=False))
+            return block.pop_all()
+
+    def _check(self, settings: dict[str, Any], known: bool) -> None:
+        """Refuse a folder in which a run of these settings can neither begin nor go on."""
+        out = f"out={str(self.folder)!r}"
         if self.config.is_file():
-            self._compare(self.settings(), settings)
+            # A start that failed before its first checkpoint binds nobody to its settings.
+            if self.checkpoint.is_file() or self.model.is_dir():
+                self._compare(self.settings(), settings)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise NearfarError(
-                f"out={str(self.folder)!r} holds files but no run of nearfar's. Wanted a new or "
-                "empty folder, or the folder of the run to go on with."
+                f"{out} holds files but no run of nearfar's (no config.yaml). Wanted a new or "
+                "empty folder, or the folder of the run to go on with"
+                + ("; --fresh starts over in this one." if known else ".")
             )
-        replace_text(self.config, yaml.safe_dump(settings, sort_keys=False))
+
+    def settle(self) -> None:
+        """Of a new run and the one put aside keep one: the new one, if it can be gone on with."""
+        if self.checkpoint.is_file() and self.lines():
+            drop(self.folder)
+        else:
+            bring_back(self.folder)
 
     def settings(self) -> dict[str, Any]:
         """The settings that the run began with.
