@@ -26,11 +26,13 @@ from nearfar.cli import main
 from nearfar.encoders import (
     Encoder,
     HuggingFaceSound,
+    KmerBag,
     ResNet,
     choose_dense_encoder,
     choose_image_encoder,
 )
-from nearfar.model import describe, rebuild
+from nearfar.model import Model, describe, rebuild
+from nearfar.pairs.dna import ReadReader
 from nearfar.recipes.images import images
 
 Capture = pytest.CaptureFixture[str]
@@ -389,6 +391,17 @@ def test_hugging_face_models_from_a_folder(
     assert model.embed(sorted(shapes.rglob("*.png"))[:3]).shape == (3, 128)
     assert main(["train", "images", str(shapes), "--encoder", "./none", "--out", "x"]) == 1
     assert "encoder='./none' could not be loaded" in capsys.readouterr().err
+
+
+def test_a_run_of_other_data_is_no_encoder_of_pictures(
+    shapes: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    Model(ReadReader(), KmerBag(3, 8, 8)).save(tmp_path / "dna" / "model")
+    flags = ["--encoder", str(tmp_path / "dna"), "--out", str(tmp_path / "run")]
+    assert main(["train", "images", str(shapes), *flags]) == 1
+    said = capsys.readouterr().err
+    assert "dna' is a run that reads by ReadReader; wanted one that reads pictures" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

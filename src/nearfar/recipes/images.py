@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Literal
 
 from nearfar.encoders import ProjectionHead, choose_image_encoder
-from nearfar.errors import check_range
+from nearfar.errors import NearfarError, check_range
 from nearfar.experiment import Experiment
 from nearfar.loss import NTXentLoss, Temperature
 from nearfar.model import Embedding, Model, holds_model, load
@@ -66,7 +66,14 @@ def images(
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
     if holds_model(encoder):
-        network = load(encoder).encoder
+        began = load(encoder)
+        if not isinstance(began.reader, ImageReader):
+            raise NearfarError(
+                f"encoder={encoder!r} is a run that reads by {type(began.reader).__name__}; wanted "
+                "one that reads pictures as this recipe does, such as one of `nearfar train "
+                "images`, or resnet, or a Hugging Face vision model."
+            )
+        network = began.encoder
     else:
         network = choose_image_encoder(encoder, weights=weights)
     tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
