@@ -32,7 +32,7 @@ def write_vectors(path: str | Path, parts: Iterable[Part]) -> tuple[int, int]:
         How many, and D.
 
     Raises:
-        NearfarError: Another ending.
+        NearfarError: Another ending, or a place that cannot be written to.
     """
     path = Path(path)
     check_format(path)
@@ -77,9 +77,11 @@ def _write_parquet(file: BinaryIO, parts: Iterable[Part]) -> tuple[int, int]:
 
 
 def check_format(path: Path) -> None:
-    """Refuse an ending that cannot be written, before the work and not after it."""
+    """Refuse a name that cannot be written, before the work and not after it."""
     if path.suffix not in FORMATS:
         raise NearfarError(f"out={str(path)!r}: wanted a file that ends in {', '.join(FORMATS)}.")
+    if path.is_dir():
+        raise NearfarError(f"out={str(path)!r} is a folder; wanted a file in it, or beside it.")
 
 
 def nearest(

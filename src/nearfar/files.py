@@ -8,20 +8,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from nearfar.errors import NearfarError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into; readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file to write into; readers see the old content or the new, never a part.
+
+    Raises:
+        NearfarError: It cannot be written.
+    """
     draft = path.with_name(path.name + ".part")
     try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        # What is read while this is open may fail, too: it names another file, or has no number.
+        own = (None, str(draft), *map(str, path.parents))
+        if error.errno is None or error.filename not in own:
+            raise
+        raise NearfarError(
+            f"{str(path)!r} cannot be written: {error.strerror}. Wanted a folder that you may "
+            "write in, with room on its disk."
+        ) from error
 
 
 def replace_bytes(path: Path, content: bytes) -> None:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result: int = importlib.import_module(f"nearfar.cli.{name}").command(rest)
         return result
-    except NearfarError as error:
+    except (NearfarError, OSError) as error:
         print(f"nearfar {name}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:

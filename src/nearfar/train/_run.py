@@ -57,7 +57,7 @@ class Run:
 
         Raises:
             NearfarError: The folder holds another recipe's run, other settings, or no run at all
-                but other files.
+                but other files; or it is a file, or cannot be written to.
         """
         self.settle()
         known = self.config.is_file() or self.untrained.is_file()
@@ -77,6 +77,8 @@ class Run:
             # A start that failed before its first checkpoint binds nobody to its settings.
             if self.checkpoint.is_file() or self.model.is_dir():
                 self._compare(self.settings(), settings)
+        elif self.folder.exists() and not self.folder.is_dir():
+            raise NearfarError(f"{out} is a file. Wanted a folder; name another with --out.")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise NearfarError(
                 f"{out} holds files but no run of nearfar's (no config.yaml). Wanted a new or "
