@@ -1,7 +1,9 @@
-"""Files that cannot be written: one line says so, and how to mend it."""
+"""Files that are damaged or cannot be written: one line says so, and how to mend it."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,12 @@ from nearfar.files import replacing
 from nearfar.train import Run
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    """A finished run that may be spoilt."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
 def error_of(words: list[str], capsys: Capture) -> str:
@@ -58,3 +66,52 @@ def test_any_other_trouble_with_files_is_one_line(
     monkeypatch.setattr(Run, "settings", refuse)
     said = error_of(["report", str(trained)], capsys)
     assert said == f"nearfar report: [Errno 13] Permission denied: '{trained / 'config.yaml'}'\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "recipe: images\npath: x\n", "recipe: images\nseed", "[1]"]
+)
+def test_damaged_settings(copy: Path, shapes: Path, content: str, capsys: Capture) -> None:
+    (copy / "config.yaml").write_text(content)
+    train = ["train", "images", str(shapes), "--out", str(copy)]
+    for words in (train, ["report", str(copy)], ["search", str(copy), "x"], ["audit", str(copy)]):
+        said = error_of(words, capsys)
+        assert "config.yaml' is damaged (" in said
+        assert "Bring back a whole copy of it, or start over with --fresh." in said
+
+
+def test_lost_settings(copy: Path, shapes: Path, capsys: Capture) -> None:
+    (copy / "config.yaml").unlink()
+    train = ["train", "images", str(shapes), "--out", str(copy), "--steps", "1"]
+    said = error_of(train, capsys)
+    assert "holds files but no run of nearfar's (no config.yaml)" in said
+    assert "--fresh starts over in this one" in said
+    assert main([*train, "--fresh"]) == 0
+    assert Run(copy).settings()["steps"] == 1
+
+
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_a_damaged_checkpoint(copy: Path, length: int, capsys: Capture) -> None:
+    checkpoint = Run(copy).checkpoint
+    checkpoint.write_bytes(checkpoint.read_bytes()[:length])
+    train = ["train", "images", "--config", str(copy / "config.yaml"), "--out", str(copy)]
+    for words in (train, ["audit", str(copy)]):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert "last.ckpt' is damaged (" in said
+        assert "start over with --fresh" in said
+
+
+@pytest.mark.parametrize("name", ["snapshot.npz", "scores.json", "exhibits.json"])
+def test_damaged_parts_of_the_report(copy: Path, name: str, capsys: Capture) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:10])
+    said = error_of(["report", str(copy)], capsys)
+    assert f"{name}' is damaged (" in said
+    assert "Give its `nearfar train` command again" in said
+
+
+def test_lost_metrics_and_a_machine_that_asks(copy: Path, capsys: Capture) -> None:
+    (copy / "metrics.jsonl").unlink()
+    config = str(copy / "config.yaml")
+    assert main(["train", "images", "--config", config, "--out", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] is None

@@ -40,6 +40,27 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+@contextmanager
+def reading(path: Path, mend: str, kind: type[NearfarError] = NearfarError) -> Iterator[None]:
+    """Within the block, whatever a damaged file brings about is an error that names it.
+
+    Args:
+        path: What is read.
+        mend: What to do where that fails.
+        kind: The error's.
+
+    Raises:
+        NearfarError: It cannot be read.
+    """
+    try:
+        yield
+    except (NearfarError, PermissionError):
+        raise
+    except Exception as error:  # libraries raise all kinds of them at bytes that make no sense
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise kind(f"{str(path)!r} is damaged ({why}). {mend}") from error
+
+
 def replace_bytes(path: Path, content: bytes) -> None:
     """Write a file all at once."""
     with replacing(path) as file:

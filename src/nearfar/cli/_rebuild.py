@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-import torch
-
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
 from nearfar.recipes import build, find
@@ -59,7 +57,7 @@ def rebuilt(run: Run) -> tuple[Experiment, Train]:
         run: See `experiment_of`.
 
     Raises:
-        NearfarError: No checkpoint yet.
+        NearfarError: No checkpoint yet, or a damaged one.
     """
     settings = run.settings()
     if not run.checkpoint.is_file():
@@ -69,7 +67,7 @@ def rebuilt(run: Run) -> tuple[Experiment, Train]:
         )
     train = Train(**{f.name: settings[f.name] for f in fields(Train) if f.name in settings})
     experiment = experiment_of(run)
-    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    state = run.state()
     learner = state["learner"]
     for name in ("model", "temperature"):
         own = f"{name}."

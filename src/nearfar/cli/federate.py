@@ -80,8 +80,6 @@ def _simulate(words: Sequence[str]) -> int:
 def _server(words: Sequence[str]) -> int:
     import shlex
 
-    import torch
-
     from nearfar.cli import _show as show
     from nearfar.cli._parse import parser
     from nearfar.federate import Federation, Plan, data_names
@@ -109,7 +107,7 @@ def _server(words: Sequence[str]) -> int:
     run = Run(federation.out or f"runs/federate-{recipe.name}")
     with _begun(run, plan):
         serve(plan, run, values["host"], values["port"], security, _say(console))
-    state = torch.load(run.checkpoint, weights_only=True)
+    state = run.state()
     _save(run, plan, state["model"], state["learner"])
     # The data to judge by are not here.
     _end(console, run, [f"nearfar evaluate {shlex.quote(str(run.folder))} PATH"])

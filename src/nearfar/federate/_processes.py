@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from nearfar.errors import NearfarError
 from nearfar.federate._plan import Plan
 from nearfar.files import replace_text
@@ -124,7 +122,7 @@ def serve(
         say(f"waiting for clients on {host}:{port}")
         command = _command("flwr", ["run", str(app), "nearfar", "--stream"])
         subprocess.run(command, env=_environment(more), check=False)
-    done = torch.load(run.checkpoint, weights_only=True)["round"] if run.checkpoint.is_file() else 0
+    done = run.state()["round"] if run.checkpoint.is_file() else 0
     if done < plan.federation.rounds:
         raise NearfarError(
             f"The run ended after {done} of {plan.federation.rounds} rounds; above and in "

@@ -204,7 +204,7 @@ class Server:
         replace_bytes(self._run.checkpoint, file.getvalue())
 
     def _resume(self) -> None:
-        state = torch.load(self._run.checkpoint, map_location="cpu", weights_only=True)
+        state = self._run.state()
         self.round, self.weights, self.model = state["round"], state["learner"], state["model"]
         self.anchor, self.anchored = state["anchor"], state["anchored"]
         self.bank.load_state_dict(state["bank"])

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.experiment import Exhibit, Experiment
-from nearfar.files import replace_text
+from nearfar.files import reading, replace_text
 from nearfar.report._figures import INK, empty
+from nearfar.report._snapshot import WRITE_AGAIN
 from nearfar.train import Run
 
 
@@ -33,7 +34,8 @@ def exhibits(run: Run) -> dict[str, Any]:
     path = run.folder / "exhibits.json"
     if not path.is_file():
         return {"remarks": [], "sections": []}
-    kept: dict[str, Any] = json.loads(path.read_text())
+    with reading(path, WRITE_AGAIN):
+        kept: dict[str, Any] = json.loads(path.read_text())
     return kept
 
 

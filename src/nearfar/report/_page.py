@@ -12,12 +12,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from nearfar.files import replace_text
+from nearfar.files import reading, replace_text
 from nearfar.pairs import printable
 from nearfar.report import _anatomy, _figures, _harmony, _words
 from nearfar.report._exhibits import exhibits, png
 from nearfar.report._game import look, neighbours
-from nearfar.report._snapshot import Snapshot
+from nearfar.report._snapshot import WRITE_AGAIN, Snapshot
 from nearfar.train import Run
 
 
@@ -29,7 +29,8 @@ def write_report(run: Run) -> None:
     """
     settings = run.settings()
     snapshot, lines = Snapshot.load(run), run.lines()
-    scores = json.loads(run.scores.read_text()) if run.scores.is_file() else None
+    with reading(run.scores, WRITE_AGAIN):
+        scores = json.loads(run.scores.read_text()) if run.scores.is_file() else None
     seen = look(snapshot, lines)
     labels = [str(label) for label in snapshot.labels]
     figures = {

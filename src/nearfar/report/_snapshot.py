@@ -13,12 +13,13 @@ from torch.nn import functional
 
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
-from nearfar.files import replace_bytes
+from nearfar.files import reading, replace_bytes
 from nearfar.pairs import seeded
 from nearfar.train import Run
 
 ITEMS = 1000
 GAME = 256
+WRITE_AGAIN = "Give its `nearfar train` command again: it trains nothing anew and writes the rest."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Snapshot:
         """Read it back; nothing is unpickled.
 
         Raises:
-            NearfarError: The run has none yet, or an older nearfar's.
+            NearfarError: The run has none yet, an older nearfar's, or a damaged one.
         """
         path = run.folder / "snapshot.npz"
         if not path.is_file():
@@ -62,13 +63,16 @@ class Snapshot:
                 f"run={str(run.folder)!r} has nothing to report yet (no snapshot.npz): give its "
                 "`nearfar train` command again and let it finish, or stop it with Ctrl-C."
             )
-        with np.load(path, allow_pickle=False) as arrays:
+        with (
+            reading(path, WRITE_AGAIN),
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             missing = [name for name in cls.__dataclass_fields__ if name not in arrays.files]
             if missing:
                 raise NearfarError(
                     f"run={str(run.folder)!r}: its snapshot.npz, of an older nearfar, lacks "
-                    f"{', '.join(missing)}. Give its `nearfar train` command again: it trains "
-                    "nothing anew and writes the rest."
+                    f"{', '.join(missing)}. {WRITE_AGAIN}"
                 )
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 

@@ -17,7 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nearfar.errors import NearfarError
 from nearfar.experiment import Train
+from nearfar.files import reading
 from nearfar.train._plan import precision
+from nearfar.train._run import START_OVER
+from nearfar.train._together import SharedError
 
 # It would announce every process.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -50,6 +53,11 @@ class Checkpoints(TorchCheckpointIO):
                 f"{str(path)!r}: {error}. {good}. Free some space and give the same command again "
                 "to go on."
             )
+
+    def load_checkpoint(self, path: Any, *how: Any, **named: Any) -> dict[str, Any]:
+        with reading(Path(path), START_OVER, SharedError):
+            state: dict[str, Any] = super().load_checkpoint(path, *how, **named)
+        return state
 
 
 def device(train: Train) -> str:

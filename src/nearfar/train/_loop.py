@@ -51,8 +51,8 @@ def fit(experiment: Experiment, train: Train, run: Run, console: Console | None 
 
     Raises:
         NearfarError: The batch is larger than the data, the data are not those of the checkpoint,
-            there are not as many devices, a loss or a weight is no number, or a checkpoint could
-            not be written (the last good one stays).
+            there are not as many devices, the checkpoint is damaged, a loss or a weight is no
+            number, or a checkpoint could not be written (the last good one stays).
     """
     planned = plan(experiment, train)
     batch_size, steps = planned.batch_size, planned.steps

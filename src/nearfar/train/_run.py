@@ -7,14 +7,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from nearfar.errors import NearfarError
-from nearfar.files import replace_text
+from nearfar.files import reading, replace_text
 from nearfar.train._aside import bring_back, drop, put_aside
 
 # What may differ when a run goes on: where and how often it writes, not what it learns.
 _FREE = frozenset({"out", "fresh", "checkpoint_seconds"})
+# What to do where a file is damaged.
+START_OVER = "Bring back a whole copy of it, or start over with --fresh."
 
 
 class Run:
@@ -97,15 +100,30 @@ class Run:
         """The settings that the run began with.
 
         Raises:
-            NearfarError: The folder holds no run.
+            NearfarError: The folder holds no run, or one whose ``config.yaml`` is damaged.
         """
         if not self.config.is_file():
             raise NearfarError(
                 f"run={str(self.folder)!r} is not a run folder (no config.yaml). Wanted a folder "
                 "that `nearfar train` wrote."
             )
-        loaded: dict[str, Any] = yaml.safe_load(self.config.read_text())
+        with reading(self.config, START_OVER):
+            loaded = yaml.safe_load(self.config.read_text())
+            if not isinstance(loaded, dict) or not {"recipe", "seed"} <= loaded.keys():
+                raise ValueError("it is cut off")
         return loaded
+
+    def state(self) -> dict[str, Any]:
+        """What the last checkpoint holds, on the CPU; nothing is unpickled.
+
+        Raises:
+            NearfarError: It is damaged.
+        """
+        with reading(self.checkpoint, START_OVER):
+            state: dict[str, Any] = torch.load(
+                self.checkpoint, map_location="cpu", weights_only=True
+            )
+        return state
 
     def _compare(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         where = f"The run in {str(self.folder)!r}"
