@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,12 @@ def test_lost_metrics_and_a_machine_that_asks(copy: Path, capsys: Capture) -> No
     config = str(copy / "config.yaml")
     assert main(["train", "images", "--config", config, "--out", str(copy), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] is None
+
+
+def test_letters_that_the_output_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["list"]) == 0
+    output.write("τ 0.2")
+    output.flush()
+    assert output.buffer.getvalue().endswith(b"? 0.2")  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import ast
 import importlib
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from nearfar.errors import NearfarError, did_you_mean
@@ -23,6 +24,9 @@ def commands() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 is success, 1 an error of the input, 2 an error of the words."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Where a letter cannot be shown, another stands in for it, and no training ends over it.
+        sys.stdout.reconfigure(errors="replace")
     words = list(sys.argv[1:] if argv is None else argv)
     known = commands()
     if not words or words[0] in ("-h", "--help"):
