@@ -86,7 +86,7 @@ def test_lost_settings(copy: Path, shapes: Path, capsys: Capture) -> None:
     (copy / "config.yaml").unlink()
     train = ["train", "images", str(shapes), "--out", str(copy), "--steps", "1"]
     said = error_of(train, capsys)
-    assert "holds files but no run of nearfar's (no config.yaml)" in said
+    assert "holds files but no run of nearfar's (no config.yaml of one)" in said
     assert "--fresh starts over in this one" in said
     assert main([*train, "--fresh"]) == 0
     assert Run(copy).settings()["steps"] == 1

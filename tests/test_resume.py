@@ -154,10 +154,12 @@ def test_changed_settings_are_named(
 def test_other_recipe_other_files_and_fresh(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(NearfarError, match="is of the recipe 'images', not 'digits'"):
         Run(whole).begin({"recipe": "digits"}, fresh=False)
-    (tmp_path / "letter.txt").write_text("mine")
-    with pytest.raises(NearfarError, match="holds files but no run"):
-        Run(tmp_path).begin({"recipe": "digits"}, fresh=True)
-    assert (tmp_path / "letter.txt").is_file()
+    for mine in ("letter.txt", "config.yaml"):
+        (tmp_path / mine).write_text("database: mine")
+        for fresh in (True, False):
+            with pytest.raises(NearfarError, match="holds files but no run"):
+                Run(tmp_path).begin({"recipe": "digits"}, fresh=fresh)
+        assert (tmp_path / mine).read_text() == "database: mine"
     run = Run(tmp_path / "new")
     run.begin({"recipe": "a", "seed": 1}, fresh=False)
     run.begin({"recipe": "b", "seed": 2}, fresh=True)

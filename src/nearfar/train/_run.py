@@ -63,7 +63,7 @@ class Run:
                 but other files; or it is a file, or cannot be written to.
         """
         self.settle()
-        known = self.config.is_file() or self.untrained.is_file()
+        known = self._is_run()
         if not (fresh and known):
             self._check(settings, known)
         with ExitStack() as block:
@@ -76,7 +76,7 @@ class Run:
     def _check(self, settings: dict[str, Any], known: bool) -> None:
         """Refuse a folder in which a run of these settings can neither begin nor go on."""
         out = f"out={str(self.folder)!r}"
-        if self.config.is_file():
+        if self.config.is_file() and known:
             # A start that failed before its first checkpoint binds nobody to its settings.
             if self.checkpoint.is_file() or self.model.is_dir():
                 self._compare(self.settings(), settings)
@@ -84,10 +84,19 @@ class Run:
             raise NearfarError(f"{out} is a file. Wanted a folder; name another with --out.")
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise NearfarError(
-                f"{out} holds files but no run of nearfar's (no config.yaml). Wanted a new or "
-                "empty folder, or the folder of the run to go on with"
+                f"{out} holds files but no run of nearfar's (no config.yaml of one). Wanted a new "
+                "or empty folder, or the folder of the run to go on with"
                 + ("; --fresh starts over in this one." if known else ".")
             )
+
+    def _is_run(self) -> bool:
+        """Whether nearfar wrote the folder, whatever has happened to its files since."""
+        if self.untrained.is_file() or self.checkpoint.is_file():
+            return True
+        try:
+            return bool(self.settings())
+        except NearfarError:
+            return False
 
     def settle(self) -> None:
         """Of a new run and the one put aside keep one: the new one, if it can be gone on with."""
