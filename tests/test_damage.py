@@ -70,9 +70,7 @@ def test_any_other_trouble_with_files_is_one_line(
     assert said == f"nearfar report: [Errno 13] Permission denied: '{trained / 'config.yaml'}'\n"
 
 
-@pytest.mark.parametrize(
-    "content", ["", "recipe: images\npath: x\n", "recipe: images\nseed", "[1]"]
-)
+@pytest.mark.parametrize("content", ["", "recipe: images\nseed", "[1]"])
 def test_damaged_settings(copy: Path, shapes: Path, content: str, capsys: Capture) -> None:
     (copy / "config.yaml").write_text(content)
     train = ["train", "images", str(shapes), "--out", str(copy)]
@@ -80,6 +78,8 @@ def test_damaged_settings(copy: Path, shapes: Path, content: str, capsys: Captur
         said = error_of(words, capsys)
         assert "config.yaml' is damaged (" in said
         assert "Bring back a whole copy of it, or start over with --fresh." in said
+    (copy / "config.yaml").write_text("recipe: images\n")
+    assert "config.yaml' is damaged (it is cut off)" in error_of(["audit", str(copy)], capsys)
 
 
 def test_lost_settings(copy: Path, shapes: Path, capsys: Capture) -> None:

@@ -49,7 +49,7 @@ def snapshot(items: int = 12, pictures: bool = True, name: str = "a.png") -> Sna
 
 def page(folder: Path, shot: Snapshot, experiment: Any = None) -> str:
     run = Run(folder)
-    run.begin({"recipe": "images", "seed": 0}, fresh=True)
+    run.begin({"recipe": "images"}, fresh=True)
     if experiment is not None:
         keep_exhibits(experiment, run)
     run.metrics.write_text(

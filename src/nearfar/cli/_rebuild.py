@@ -10,8 +10,10 @@ from pathlib import Path
 
 from nearfar.errors import NearfarError
 from nearfar.experiment import Experiment, Train
+from nearfar.files import reading
 from nearfar.recipes import build, find
 from nearfar.train import Run
+from nearfar.train._run import START_OVER
 
 
 @contextmanager
@@ -40,12 +42,15 @@ def experiment_of(run: Run, instead: str = "") -> Experiment:
         instead: What else the user may do where they are not.
 
     Raises:
-        NearfarError: It is no run, or the recipe is gone.
+        NearfarError: It is no run, its settings are damaged, or the recipe is gone.
     """
     settings = run.settings()
     recipe = find(settings["recipe"])
     names = inspect.signature(recipe.load()).parameters
     chosen = {name: settings[name] for name in names if name in settings}
+    with reading(run.config, START_OVER):
+        if "seed" not in settings:
+            raise ValueError("it is cut off")
     with from_here(run, instead):
         return build(recipe, chosen, settings["seed"])
 
