@@ -393,6 +393,19 @@ def test_hugging_face_models_from_a_folder(
     assert "encoder='./none' could not be loaded" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("bert", "a bert model takes no pictures"),
+        ("mobilenet_v2", "a mobilenet_v2 model does not say how wide its output is"),
+    ],
+)
+def test_hugging_face_models_that_are_no_encoders(kind: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(NearfarError, match=said):
+        choose_image_encoder(str(tmp_path), weights=False)
+
+
 def test_a_run_of_other_data_is_no_encoder_of_pictures(
     shapes: Path, tmp_path: Path, capsys: Capture
 ) -> None:

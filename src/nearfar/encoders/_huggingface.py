@@ -21,6 +21,9 @@ class HuggingFace(Encoder):
     Shapes:
         (N, channels, H, W) -> (N, dim): the pooled output where the model has one, otherwise the
         mean over positions of the last hidden state.
+
+    Raises:
+        ValueError: A model that takes no pictures, or does not say how many numbers come out.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -33,6 +36,8 @@ class HuggingFace(Encoder):
         self.model = AutoModel.from_config(  # type: ignore[no-untyped-call]
             AutoConfig.for_model(kind, **rest)
         )
+        if self.model.main_input_name != "pixel_values":
+            raise ValueError(f"a {kind} model takes no pictures.")
         self.dim = _width(self.model.config)
 
     @classmethod
@@ -74,5 +79,7 @@ class HuggingFace(Encoder):
 
 
 def _width(config: Any) -> int:
-    sizes = getattr(config, "hidden_sizes", None)
-    return int(sizes[-1] if sizes else config.hidden_size)
+    sizes = getattr(config, "hidden_sizes", None) or [getattr(config, "hidden_size", None)]
+    if sizes[-1] is None:
+        raise ValueError(f"a {config.model_type} model does not say how wide its output is.")
+    return int(sizes[-1])
