@@ -149,6 +149,46 @@ def test_sums_of_opposites_do_not_vanish() -> None:
 
 
 @pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("backend", ["triton", "tiled"])
+def test_what_rounding_adds_overflows_nothing(backend: Backend) -> None:
+    for x in (30 * rows(65, 3), torch.full((40, 16), 25.1)):
+        for key in (None, x):
+            for found in outcome(game(x, key, 0.07, bf16=True, highest=None), backend):
+                assert found.isfinite().all()
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("both", [False, True])
+def test_a_sum_that_overflows_has_no_gradient(both: bool) -> None:
+    x = torch.full((4, 1), 100.0)
+    found = outcome(game(x, x.clone(), 1.0, both=both), "triton")
+    assert found[0].isinf().all()
+    assert not any(grad.isfinite().any() for grad in found[-3:])
+
+
+@pytest.mark.usefixtures("kernels")
+def test_weights_are_not_all_off_alike() -> None:
+    """Pull and push cancel in the temperature's gradient, and what is left is small."""
+
+    def cluster(seed: int) -> Tensor:
+        noise = torch.randn(33, 16, generator=torch.Generator().manual_seed(seed))
+        return 0.05 * noise + torch.eye(16)[0]
+
+    def gradient(seed: int, dtype: torch.dtype, backend: Backend) -> float:
+        q, k = cluster(seed).to(dtype), cluster(seed + 100).to(dtype)
+        tau = torch.tensor(0.0148, dtype=dtype, requires_grad=True)
+        loss = InfoNCE(tau, symmetric=True, backend=backend)(q, k)
+        return float(torch.autograd.grad(loss, tau)[0] * 0.0148)
+
+    off = [
+        gradient(seed, torch.float32, "triton") - gradient(seed, torch.float64, "dense")
+        for seed in range(8)
+    ]
+    assert abs(sum(off) / len(off)) < 2e-5
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (0, 0), (1, 1), (1, 40)])
 def test_hardly_anybody(n: int, m: int) -> None:
     check(game(rows(n, 3), rows(m, 3, 1), 0.1, both=True, highest=None), 1e-6, 1e-5)

@@ -16,7 +16,7 @@ from nearfar.loss.loops import ready
 
 # Below this length a row is divided by it instead: a row of zeros stays one.
 SHORTEST = 1e-12
-# No product of two rows that `unit` has scaled is above this, whatever was rounded.
+# No product of two rows that `unit` has scaled is above this, before they are rounded to bfloat16.
 HIGHEST = 1.002
 
 

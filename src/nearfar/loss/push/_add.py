@@ -6,7 +6,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 # Tiles whose sums are added at a time, and how many entries of each.
 PARTS = tl.constexpr(32)
@@ -25,7 +24,7 @@ def add_logs(log, part, size, parts):
     """
     at = tl.program_id(0) * ENTRIES + tl.arange(0, ENTRIES)
     log += at
-    top = tl.load(log, mask=at < size, other=-float("inf")) * LOG2E
+    top = tl.div_rn(tl.load(log, mask=at < size, other=-float("inf")), LN2)
     total = tl.where(top > -float("inf"), 1.0, 0.0)
     for first in range(0, parts, PARTS):
         number = first + tl.arange(0, PARTS)

@@ -55,8 +55,12 @@ def _not_triton(game: Game) -> str | None:
         return f"its kernels compute in float32, and the tensors are {game.query.dtype}"
     if not _has_triton():
         return "triton is not installed"
-    if game.bf16 and game.query.is_cuda and torch.cuda.get_device_capability()[0] < 8:
-        return "this GPU has no bfloat16 products"
+    if game.query.is_cuda:
+        capability = torch.cuda.get_device_capability(game.query.device)
+        if capability < (7, 0):
+            return "this GPU is older than Triton's kernels"
+        if game.bf16 and capability < (8, 0):
+            return "this GPU has no bfloat16 products"
     return _not_tiled(game)
 
 

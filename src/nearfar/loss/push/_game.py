@@ -58,6 +58,11 @@ class Game:
         return replace(self, query=self.keys, key=self.query, crowd=crowd, both=False)
 
     @property
+    def stretch(self) -> float:
+        """Similarities grow by this factor at most where rows, and they themselves, are rounded."""
+        return (1 + 2**-8) ** 3 if self.bf16 else 1.0
+
+    @property
     def keys(self) -> Tensor:
         """The keys, the queries themselves where they are their own."""
         return self.query if self.key is None else self.key

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
 # Base 2: the highest logit after the shift, and the lowest sum beside which what was lost to
 # underflow does not count. No product of a weight and an incoming gradient underflows between them.
 TOP = tl.constexpr(80.0)
@@ -234,5 +235,9 @@ def _side(log, grad, at, size, scale, shift):
     """Logsumexp in base 2 and incoming gradient times scale; where a crowd is empty, harmless."""
     log = tl.load(log + at, mask=at < size, other=-float("inf"))
     grad = tl.load(grad + at, mask=at < size, other=0.0) * tl.load(scale)
+    # An infinite sum has no gradient, and says so.
+    grad = tl.where(log == float("inf"), float("nan"), grad)
     empty = log == -float("inf")
-    return tl.where(empty, shift, log * LOG2E), tl.where(empty, 0.0, grad)
+    # By the number that it was multiplied by: all weights would be off alike.
+    base_2 = tl.div_rn(log, LN2)
+    return tl.where(empty, shift, base_2), tl.where(empty, 0.0, grad)

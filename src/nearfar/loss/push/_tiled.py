@@ -102,7 +102,7 @@ def measured(game: Game) -> Game:
 def highest(game: Game) -> float:
     """No base-2 logit is above this."""
     similarity = _similarity(game) if game.highest is None else game.highest
-    bound = similarity * game.scale.item()
+    bound = similarity * game.stretch * game.scale.item()
     if game.crowd.bias is not None and game.crowd.bias.numel():
         bound += max(0.0, float(game.crowd.bias.max()))
     return bound * LOG2E

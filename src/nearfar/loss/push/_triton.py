@@ -186,6 +186,8 @@ class _Board:
         tile = self.tiles.of_gradients(dim)
         number = tile.number(rows, dim)
         share = up(parts(inner, shares(number, inner, self.processors.number)), tile.depth)
+        most = max(1, _slabs.BYTES // (4 * rows * dim))  # sums that a slab's room would hold
+        share = max(share, up(parts(inner, most), tile.depth))
         cut = parts(inner, share)
         out = to if cut == 1 else to.new_zeros(cut, rows, dim)
         add_product[(number, cut)](
@@ -217,12 +219,12 @@ def _add_logs(log: Tensor, part: Tensor) -> None:
 def _bound(game: Game) -> Tensor:
     """No similarity is larger, but for rounding."""
     if game.highest is not None:
-        return game.query.new_full((), game.highest)
+        return game.query.new_full((), game.highest * game.stretch)
     sides = [game.query] if game.triangle else [game.query, game.keys]
     if not all(len(side) for side in sides):
         return game.query.new_zeros(())
     lengths: list[Tensor] = [torch.linalg.vector_norm(side, dim=1).amax() for side in sides]
-    return lengths[0] * lengths[-1]
+    return lengths[0] * lengths[-1] * game.stretch
 
 
 def _device(x: Tensor) -> AbstractContextManager[object]:
