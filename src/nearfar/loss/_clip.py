@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-import torch
 from torch import Tensor
 
 from nearfar.errors import NearfarError
@@ -100,7 +99,7 @@ class ClipLoss(Loss):
 
 
 def checked_scale(logit_scale: float | Tensor, like: Tensor) -> float | Tensor:
-    """A positive, finite number, or a tensor as precise as ``like``, at least float32.
+    """A positive, finite number, or a tensor of the format that ``like`` is computed in.
 
     Raises:
         NearfarError: A number that is not, a tensor of several numbers.
@@ -108,7 +107,8 @@ def checked_scale(logit_scale: float | Tensor, like: Tensor) -> float | Tensor:
     if isinstance(logit_scale, Tensor):
         check.single("logit_scale", logit_scale)
         # A reciprocal in half precision would be off by 2e-4.
-        return logit_scale.to(torch.promote_types(logit_scale.dtype, working(like).dtype))
+        wanted = working(like).dtype
+        return logit_scale if logit_scale.dtype is wanted else logit_scale.to(wanted)
     if not 0 < logit_scale < math.inf:
         raise NearfarError(
             f"logit_scale={logit_scale}: wanted a positive, finite number, 1 / temperature."
