@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from nearfar.errors import NearfarError
+from nearfar.pairs.audio_image._sounds import for_soundfile
 
 # Seconds of a frame, and how far above the noise an event stands, in its deviations.
 FRAME, LOUD = 0.1, 4.0
@@ -34,7 +34,7 @@ def events(path: str | Path, seconds: float) -> list[tuple[float, float]]:
 
     levels = []
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        with soundfile.SoundFile(for_soundfile(path)) as file:
             length, frame = file.frames / file.samplerate, round(FRAME * file.samplerate)
             for block in file.blocks(frame * 600, dtype="float32", always_2d=True):
                 change = np.diff(block.mean(1), prepend=block[:1].mean())

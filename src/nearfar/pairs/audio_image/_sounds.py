@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ class Facts:
     seconds: float
 
 
+def for_soundfile(path: str | Path) -> str | bytes:
+    """A file's name as soundfile takes it: as bytes, of which it cannot make all itself.
+
+    On Windows names are Unicode, and bytes would be read in the letters of a country.
+    """
+    return str(path) if sys.platform == "win32" else os.fsencode(path)
+
+
 def facts(path: str | Path) -> Facts:
     """A sound file's header.
 
@@ -54,8 +63,7 @@ def facts(path: str | Path) -> Facts:
     import soundfile
 
     try:
-        # As bytes: soundfile cannot encode every name itself.
-        info = soundfile.info(os.fsencode(path))
+        info = soundfile.info(for_soundfile(path))
     except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     if not info.frames:
@@ -80,7 +88,7 @@ def read_clip(clip: Clip | str | Path, rate: int, seconds: float) -> Wave:
 
     clip = clip if isinstance(clip, Clip) else as_clip(str(clip))
     try:
-        with soundfile.SoundFile(os.fsencode(clip.file)) as file:
+        with soundfile.SoundFile(for_soundfile(clip.file)) as file:
             file.seek(min(round(clip.start * file.samplerate), max(file.frames - 1, 0)))
             raw = file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)
             native = file.samplerate
