@@ -49,6 +49,6 @@ def check_range(
         if not (above and below):
             low, high = ("<" if end in "()" else "<=" for end in ends)
             wanted = f"{least} {low} {name} {high} {most}"
-            if most == math.inf:
+            if most == math.inf and high == "<=":
                 wanted = f"more than {least}" if low == "<" else f"{least} or more"
             raise NearfarError(f"{name}={number}: wanted {wanted}.")

@@ -69,7 +69,7 @@ def _simulate(words: Sequence[str]) -> int:
     show.show_skipped(console, experiment.skipped)
     dealt(plan.text)  # what cannot be dealt out is refused before the folder is touched
     with _begun(run, plan):
-        server = simulate(plan, run, _say(console), engine=values["engine"])
+        server = simulate(plan, run, console.print, engine=values["engine"])
     model = _save(run, plan, server.model, server.weights)
     if experiment.probe is not None:
         _judge(console, run, model, experiment.probe)
@@ -106,7 +106,7 @@ def _server(words: Sequence[str]) -> int:
     console = show.out()
     run = Run(federation.out or f"runs/federate-{recipe.name}")
     with _begun(run, plan):
-        serve(plan, run, values["host"], values["port"], security, _say(console))
+        serve(plan, run, values["host"], values["port"], security, console.print)
     state = run.state()
     _save(run, plan, state["model"], state["learner"])
     # The data to judge by are not here.
@@ -140,10 +140,6 @@ def _begun(run: Run, plan: Plan) -> AbstractContextManager[Any]:
     split: dict[str, Any] = asdict(plan.split) if plan.split else {}
     every = {"recipe": plan.recipe, **plan.settings, **asdict(plan.federation), **split}
     return run.begin(every, fresh=plan.federation.fresh)
-
-
-def _say(console: Any) -> Any:
-    return lambda line: console.print(line, markup=False)
 
 
 def _save(run: Run, plan: Plan, description: dict[str, Any], weights: Any) -> Model:

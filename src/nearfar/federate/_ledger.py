@@ -42,8 +42,7 @@ def noise_for(epsilon: float, delta: float, releases: int) -> float:
 
     Neighbouring data differ in one item, which is replaced by another. Each item is in one vector
     of a release at most (`release` sees to it), with a length of at most 1, so that a release moves
-    by 2. Nothing is
-    taken off for sampling: the server may know which items were drawn.
+    by 2. Nothing is taken off for sampling: the server may know which items were drawn.
 
     Args:
         epsilon: For all releases together.

@@ -53,12 +53,6 @@ def traced() -> bool:
     )
 
 
-def between(name: str, value: float, low: float, high: float) -> None:
-    """A number of some range, without its upper end."""
-    if not low <= value < high:
-        raise NearfarError(f"{name}={value}: wanted {low:g} <= {name} < {high:g}.")
-
-
 def many(grad: Tensor) -> bool:
     """A gradient stands for several at once: torch.vmap, or ``is_grads_batched``."""
     return traced() or torch._C._functorch.is_legacy_batchedtensor(grad)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from nearfar.errors import check_range
 from nearfar.loss import _check as check
 from nearfar.loss._conflicts import compatible
 from nearfar.loss._engine import Products, check_engine, short
@@ -158,10 +159,9 @@ def info_nce(
     if bias is not None:
         check.additive("bias", bias)
         bias = bias.to(working(query).dtype)
-    check.between("hardness", hardness, 0, math.inf)
-    check.between("tau_plus", tau_plus, 0, 1)
-    for name, number in (("margin", margin), ("similarity_margin", similarity_margin)):
-        check.between(name, number or 0.0, -math.inf, math.inf)
+    check_range(0, math.inf, "[)", hardness=hardness)
+    check_range(0, 1, "[)", tau_plus=tau_plus)
+    check_range(-math.inf, math.inf, "[)", margin=margin, similarity_margin=similarity_margin)
     compatible(
         symmetric=symmetric,
         negatives=negative_keys is not None or not in_batch,
