@@ -55,6 +55,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
         monkeypatch.setattr(_blocks, name, size)
     monkeypatch.setattr(_early, "STRIPE", 3 * N)
     monkeypatch.setattr(_tiled, "KEEP", keep)
+    monkeypatch.setattr(_tiled, "FAR", 0)
 
 
 def stored_as(x: Tensor, dtype: torch.dtype) -> float:

@@ -56,6 +56,24 @@ def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: 
     near(columns, 1 + wanted.sum(0), 1e-6)
 
 
+@pytest.mark.parametrize("first", [0, 1, 15, 16])
+@pytest.mark.parametrize("columns", [1, 15, 16, 17, 53, 128])
+def test_exponentials_past_the_cache(first: int, columns: int) -> None:
+    tile = logits(torch.float32, 9, columns)
+    # From anywhere in a line of the cache to anywhere in another; beside it, nothing is touched.
+    around = torch.full((first + tile.numel() + 16,), 7.0)
+    out = around[first : first + tile.numel()].view_as(tile)
+    rows, sums = torch.zeros(9), torch.zeros(columns)
+    LOOPS.exponentiate(tile, 0.0, out, rows, sums, LOOPS.places([Diagonal(2, 0, 1)]), far=True)
+    wanted = tile.double().exp2()
+    wanted[2, 0] = 0
+    near(out, wanted, 1e-6)
+    near(rows, wanted.sum(1), 1e-6)
+    near(sums, wanted.sum(0), 1e-6)
+    assert (around[:first] == 7).all()
+    assert (around[first + tile.numel() :] == 7).all()
+
+
 def test_exponentials_of_the_whole_range() -> None:
     tile = torch.linspace(-140, 100, 100_001).view(1, -1)
     out = torch.empty_like(tile)

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from nearfar.loss.loops._numba import ONE, ZERO, bare, compiled, load, nothing, run, store
+from nearfar.loss.loops._past import BYTES, ENTRY, past, settle
 
 __all__ = ["bare", "exponentiate", "force", "places", "sigmoid"]
 
@@ -19,6 +20,8 @@ _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(
 # And of 2 atanh, up to 1/3: below 1e-8, too.
 _ODD = tuple(np.float32(2 / (2 * k + 1)) for k in range(8, -1, -1))
 _LEAST, _LN2, _SMALL = np.float32(-126), np.float32(math.log(2)), np.float32(1e-15)
+# Rows that are added to the sums of columns at once.
+_ROWS = 4
 
 
 # What loops take: a tensor, or what `bare` has made of it beforehand.
@@ -37,6 +40,8 @@ def exponentiate(
     rows: Entries | None,
     columns: Entries | None,
     left_out: np.ndarray,
+    *,
+    far: bool = False,
 ) -> None:
     """exp2(tile - shift) in ``out``, which may be the tile.
 
@@ -47,8 +52,12 @@ def exponentiate(
         rows: (n,) receives sums of rows; None: nobody asks.
         columns: (m,) receives sums of columns.
         left_out: `places` of diagonals where zero is to come out.
+        far: ``out`` is not to be brought into the cache.
     """
-    run(_exponentiate, _apart(tile, out), np.float32(shift), out, rows, columns, left_out)
+    # A type of its own, and loops of its own: what they ask of every entry would make them slow.
+    past_cache = True if far and out.itemsize == ENTRY else None
+    words = np.float32(shift), out, rows, columns, left_out, past_cache
+    run(_exponentiate, _apart(tile, out), *words)
 
 
 def force(tile: Entries, row: Entries, column: Entries | None, out: Entries) -> None:
@@ -118,24 +127,49 @@ def _leave_out(tile, i, left_out):
             tile[i, j] = nothing(tile[i, j])
 
 
+@numba.njit(inline="always")
+def _put(made, k, out, i):
+    """A row of float32 past the cache, but for its ends."""
+    width = out.shape[1]
+    to, found = out.ctypes.data + i * width * ENTRY, made.ctypes.data + k * width * ENTRY
+    first = min(-to % BYTES // ENTRY, width)
+    lines = (width - first) * ENTRY // BYTES
+    past(to + first * ENTRY, found + first * ENTRY, lines)
+    for j in range(first):
+        out[i, j] = made[k, j]
+    for j in range(first + lines * BYTES // ENTRY, width):
+        out[i, j] = made[k, j]
+
+
 @compiled
-def _exponentiate(threads, tile, shift, out, rows, columns, left_out):
+def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
     height, width = out.shape
     source = out if tile is None else tile
     parts = np.zeros((threads, width), np.float32)
     for thread in numba.prange(threads):
-        part = parts[thread]
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            _leave_out(source, i, left_out)
-            total = ZERO
-            for j in range(width):
-                entry = _exp2(load(source[i, j]) - shift)
-                out[i, j] = store(entry, out[i, j])
-                total += entry
-                if columns is not None:
-                    part[j] += entry
-            if rows is not None:
-                rows[i] += total
+        part, made = parts[thread], np.zeros((_ROWS, width), np.float32)
+        last = height * (thread + 1) // threads
+        for top in range(height * thread // threads, last, _ROWS):
+            count = min(_ROWS, last - top)
+            for k in range(count):
+                i, total = top + k, ZERO
+                _leave_out(source, i, left_out)
+                for j in range(width):
+                    entry = _exp2(load(source[i, j]) - shift)
+                    made[k, j] = entry
+                    if far is None:
+                        out[i, j] = store(entry, out[i, j])
+                    total += entry
+                if rows is not None:
+                    rows[i] += total
+                if far is not None:
+                    _put(made, k, out, i)
+            if columns is not None:
+                made[count:] = ZERO
+                for j in range(width):
+                    part[j] += (made[0, j] + made[1, j]) + (made[2, j] + made[3, j])
+        if far is not None:
+            settle()
     if columns is not None:
         for thread in range(threads):
             # By its entries: a name that is bound anew is not seen to be None by older numba.

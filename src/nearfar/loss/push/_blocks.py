@@ -14,7 +14,7 @@ from nearfar.loss.push._game import Game
 # Rows and columns of a tile: 4 MiB of float32, which stay in cache.
 HEIGHT, WIDTH = 1024, 1024
 # Of a tile that is kept: it leaves the cache anyway, and products of larger ones are faster.
-KEPT_HEIGHT, KEPT_WIDTH = 2048, 1024
+KEPT_HEIGHT, KEPT_WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, no smaller than this.
 SQUARES, LOWEST = 8, 128
 

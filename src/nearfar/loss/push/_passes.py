@@ -47,7 +47,9 @@ class Passes:
         room = self.tiles.narrow
         return self.parts(lambda block: room[block])
 
-    def exponentials(self, block: Block, room: Any, rows: Any = None, columns: Any = None) -> Any:
+    def exponentials(
+        self, block: Block, room: Any, rows: Any = None, columns: Any = None, *, far: bool = False
+    ) -> Any:
         """The tile of ``block`` after exp2, less the shift.
 
         Args:
@@ -55,6 +57,7 @@ class Passes:
             room: Where to put it, as products take it.
             rows: (n,) receives sums of the tile's rows; None: nobody asks.
             columns: (m,) receives sums of its columns.
+            far: ``room`` will not be found in the cache.
 
         Returns:
             The tile, in ``room`` or, before it was rounded, elsewhere.
@@ -141,11 +144,14 @@ class FusedPasses(Passes):
         bare = self.loops.bare
         return Ahead(self.tiles.blocks, lambda block: bare(make(block)))
 
-    def exponentials(self, block: Block, room: Any, rows: Any = None, columns: Any = None) -> Any:
+    def exponentials(
+        self, block: Block, room: Any, rows: Any = None, columns: Any = None, *, far: bool = False
+    ) -> Any:
         """As without loops; always in ``room``."""
         # Memory beyond the cache is written to once, in order, and not by the product.
         tile, left_out = self._products(block), self.left_out[block]
-        self.loops.exponentiate(tile, self.tiles.shift, room, rows, columns, left_out)
+        shift = self.tiles.shift
+        self.loops.exponentiate(tile, shift, room, rows, columns, left_out, far=far)
         return room
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:

@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nearfar.loss._room import KEEP
+from nearfar.loss._room import FAR, KEEP
 from nearfar.loss.push import _blocks, _running
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
@@ -134,8 +134,9 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     down = passes.parts(
         lambda block: columns[block.columns] if game.both or block.mirrored else None
     )
+    far = kept is not None and kept.nbytes > FAR
     for block in tiles:
-        passes.exponentials(block, room[block], across[block], down[block])
+        passes.exponentials(block, room[block], across[block], down[block], far=far)
     return rows, columns if game.both else None, kept
 
 
