@@ -23,7 +23,7 @@ UNITS = {"one-way": 1, "symmetric": 1, "NT-Xent": 2, "SupCon": 2, "SigLIP": 1}
 AGAIN = ("symmetric", "NT-Xent", "SupCon")
 # Exponentiated tiles are kept up to this many bytes (`nearfar.loss`).
 KEEP = 512 * 2**20
-TILES = ((1024, 1024), (2048, 1024))
+TILES = ((1024, 1024), (2048, 1024), (4096, 1024))
 # Rows that are multiplied; the time for more is reckoned from it.
 MOST = 4096
 

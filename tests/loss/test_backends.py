@@ -180,8 +180,8 @@ def test_second_order_of_a_loss(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_products(name: str, kept: int, again: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In units of N x N x d; two views are (2N) x (2N), of which half a unit a product is due."""
-    monkeypatch.setattr(_blocks, "HEIGHT", 16)
-    monkeypatch.setattr(_blocks, "LOWEST", 16)
+    for side in ("HEIGHT", "LOWEST", "HIGHEST"):
+        monkeypatch.setattr(_blocks, side, 16)
     n, d = 512, 8
     q, k = torch.randn(2, n, d, requires_grad=True)
     form = FORMS[name]

@@ -74,6 +74,30 @@ def test_exponentials_past_the_cache(first: int, columns: int) -> None:
     assert (around[first + tile.numel() :] == 7).all()
 
 
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_several_tiles_at_once(threads: int, far: bool) -> None:
+    tile = logits(torch.float32, 3 * 7, 20)
+    out, rows, columns = torch.empty_like(tile), torch.zeros(3, 14)[:, ::2], torch.zeros(3, 20)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        left_out = LOOPS.places([Diagonal(7, 0, 7)])
+        LOOPS.exponentiate(tile, 0.0, out, rows, columns, left_out, far=far)
+        forces = torch.empty_like(out)
+        LOOPS.force(out, rows, columns, forces)
+    finally:
+        torch.set_num_threads(before)
+    wanted = tile.double().exp2()
+    wanted[7:14].diagonal().zero_()
+    near(out, wanted, 1e-6)
+    wanted = wanted.view(3, 7, 20)
+    near(rows, wanted.sum(2), 1e-6)
+    near(columns, wanted.sum(1), 1e-6)
+    weights = wanted.sum(2).unsqueeze(2) + wanted.sum(1).unsqueeze(1)
+    near(forces.view(3, 7, 20), weights * wanted, 3e-6)
+
+
 def test_exponentials_of_the_whole_range() -> None:
     tile = torch.linspace(-140, 100, 100_001).view(1, -1)
     out = torch.empty_like(tile)

@@ -34,10 +34,11 @@ def run(loop, *words):
 
 
 def bare(x: Tensor | None) -> np.ndarray | None:
-    """A tensor's memory as loops take it."""
+    """A tensor's memory as loops take it, rows of numbers."""
     if x is None:
         return None
-    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).detach().numpy()
+    x = x.detach().view(-1, x.shape[-1])
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
 def compiled(loop):

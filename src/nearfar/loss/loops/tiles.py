@@ -43,14 +43,14 @@ def exponentiate(
     *,
     far: bool = False,
 ) -> None:
-    """exp2(tile - shift) in ``out``, which may be the tile.
+    """exp2(tile - shift) in ``out``, which may be the tile; of several, one below the other.
 
     Args:
-        tile: (n, m) logits.
+        tile: (s * n, m) logits.
         shift: Taken from each.
-        out: (n, m).
-        rows: (n,) receives sums of rows; None: nobody asks.
-        columns: (m,) receives sums of columns.
+        out: (s * n, m).
+        rows: (s, n), or (n,) of one tile, receives sums of rows; None: nobody asks.
+        columns: (s, m), or (m,), receives sums of columns.
         left_out: `places` of diagonals where zero is to come out.
         far: ``out`` is not to be brought into the cache.
     """
@@ -61,13 +61,13 @@ def exponentiate(
 
 
 def force(tile: Entries, row: Entries, column: Entries | None, out: Entries) -> None:
-    """(row_i + column_j) tile_ij in ``out``, which may be the tile.
+    """(row_i + column_j) tile_ij in ``out``, which may be the tile; of several as above.
 
     Args:
-        tile: (n, m).
-        row: (n,).
-        column: (m,); None: zeros.
-        out: (n, m).
+        tile: (s * n, m).
+        row: (s, n), or (n,) of one tile.
+        column: (s, m), or (m,); None: zeros.
+        out: (s * n, m).
     """
     run(_force, _apart(tile, out), row, column, out)
 
@@ -144,13 +144,15 @@ def _put(made, k, out, i):
 @compiled
 def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
     height, width = out.shape
+    each = height if rows is None else rows.shape[1]
     source = out if tile is None else tile
-    parts = np.zeros((threads, width), np.float32)
+    parts = np.zeros((threads, height // max(each, 1), width), np.float32)
     for thread in numba.prange(threads):
-        part, made = parts[thread], np.zeros((_ROWS, width), np.float32)
-        last = height * (thread + 1) // threads
-        for top in range(height * thread // threads, last, _ROWS):
-            count = min(_ROWS, last - top)
+        made = np.zeros((_ROWS, width), np.float32)
+        top, last = height * thread // threads, height * (thread + 1) // threads
+        while top < last:
+            number = top // each
+            count = min(_ROWS, last - top, (number + 1) * each - top)
             for k in range(count):
                 i, total = top + k, ZERO
                 _leave_out(source, i, left_out)
@@ -161,13 +163,15 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
                         out[i, j] = store(entry, out[i, j])
                     total += entry
                 if rows is not None:
-                    rows[i] += total
+                    rows[number, i - number * each] += total
                 if far is not None:
                     _put(made, k, out, i)
             if columns is not None:
+                part = parts[thread, number]
                 made[count:] = ZERO
                 for j in range(width):
                     part[j] += (made[0, j] + made[1, j]) + (made[2, j] + made[3, j])
+            top += count
         if far is not None:
             settle()
     if columns is not None:
@@ -179,12 +183,14 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
 @compiled
 def _force(threads, tile, row, column, out):
     height, width = out.shape
+    each = row.shape[1]
     source = out if tile is None else tile
     for thread in numba.prange(threads):
         for i in range(height * thread // threads, height * (thread + 1) // threads):
-            weight = row[i]
+            number = i // each
+            weight = row[number, i - number * each]
             for j in range(width):
-                both = weight if column is None else weight + column[j]
+                both = weight if column is None else weight + column[number, j]
                 out[i, j] = store(both * load(source[i, j]), out[i, j])
 
 

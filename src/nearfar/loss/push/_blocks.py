@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,66 +11,85 @@ from torch import Tensor
 
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
 
 # Rows and columns of a tile: 4 MiB of float32, which stay in cache.
 HEIGHT, WIDTH = 1024, 1024
 # Of a tile that is kept: it leaves the cache anyway, and products of larger ones are faster.
 KEPT_HEIGHT, KEPT_WIDTH = 4096, 1024
-# On the diagonal of a triangle lie so many squares that are computed whole, no smaller than this.
-SQUARES, LOWEST = 8, 128
-
-
-@dataclass
-class Panel:
-    """Some rows of the matrix, from one column to another, to be cut into tiles side by side.
-
-    Attributes:
-        mirrored: It stands for its transpose, too, on the other side of a triangle's diagonal.
-    """
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-    mirrored: bool = False
-
-    def entries(self, width: int | None = None) -> int:
-        """Of all of it; or of its largest tile, of at most so many columns."""
-        columns = self.right - self.left
-        return (self.bottom - self.top) * (columns if width is None else min(columns, width))
+# On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
+# here to there, where several are taken at once.
+SQUARES, LOWEST, HIGHEST = 8, 128, 512
 
 
 @dataclass
 class Block:
-    """Where a tile lies: in the matrix and, ``before`` entries after the first, among all tiles."""
+    """Where a tile lies: in the matrix and, ``before`` entries after the first, among all tiles.
+
+    Attributes:
+        number: Its place in their order.
+        rows: Of the matrix.
+        columns: Of the matrix.
+        mirrored: As of a panel.
+        count: So many equal tiles are taken at once, and this is where the first of them lies.
+        step: So many rows further down, and columns to the right, lies the next one.
+    """
 
     number: int
     before: int
     rows: slice
     columns: slice
     mirrored: bool
+    count: int = 1
+    step: int = 0
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the tile."""
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+    def shape(self) -> tuple[int, ...]:
+        """(height, width), of several (count, height, width)."""
+        one = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+        return one if self.count == 1 else (self.count, *one)
 
     def alone(self, room: Tensor) -> Tensor:
         """The tile in room for one at a time."""
-        height, width = self.shape
-        return room[: height * width].view(height, width)
+        return room[: math.prod(self.shape)].view(self.shape)
 
     def among(self, room: Tensor) -> Tensor:
         """The tile in room for all of them."""
         return self.alone(room[self.before :])
 
-    def inside(self, diagonal: Diagonal) -> Diagonal:
-        """What lies in the tile of a diagonal of the matrix, counted from the tile's corner."""
-        right = diagonal.column - diagonal.row
-        first = max(self.rows.start, diagonal.row, self.columns.start - right)
-        last = min(self.rows.stop, diagonal.row + diagonal.length, self.columns.stop - right)
-        row, column = first - self.rows.start, first + right - self.columns.start
-        return Diagonal(row, column, max(0, last - first))
+    def down(self, x: Tensor) -> Tensor:
+        """Its rows' part of (N, ...): (height, ...), of several (count, height, ...)."""
+        return self._part(x, self.rows)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Its columns' part of (M, ...): (width, ...), of several (count, width, ...)."""
+        return self._part(x, self.columns)
+
+    def of(self, matrix: Tensor) -> Tensor:
+        """Its part of (N, M)."""
+        if self.count == 1:
+            return matrix[self.rows, self.columns]
+        corner, (row, column) = matrix[self.rows.start :, self.columns.start :], matrix.stride()
+        return corner.as_strided(self.shape, (self.step * (row + column), row, column))
+
+    def inside(self, diagonal: Diagonal) -> list[Diagonal]:
+        """What lies in the tile of a diagonal of the matrix, from its corner; in each of several."""
+        height, right = self.shape[-2], diagonal.column - diagonal.row
+        found = []
+        for number in range(self.count):
+            top, left = (side.start + number * self.step for side in (self.rows, self.columns))
+            first = max(top, diagonal.row, left - right)
+            last = min(top + height, diagonal.row + diagonal.length, left + self.shape[-1] - right)
+            if first < last:
+                row = number * height + first - top
+                found.append(Diagonal(row, first + right - left, last - first))
+        return found
+
+    def _part(self, x: Tensor, side: slice) -> Tensor:
+        if self.count == 1:
+            return x[side]
+        last = side.stop + (self.count - 1) * self.step
+        return x[side.start : last].unfold(0, side.stop - side.start, self.step).movedim(-1, 1)
 
 
 class Blocks:
@@ -79,6 +99,7 @@ class Blocks:
         game: Who plays.
         height: Rows of a tile, at most; None: HEIGHT.
         width: Columns of a tile, at most; None: WIDTH.
+        several: Equal tiles along a triangle's diagonal may be taken at once.
 
     Attributes:
         each: The tiles, in order.
@@ -87,42 +108,85 @@ class Blocks:
         complete: Nothing is left out because nobody is there.
     """
 
-    def __init__(self, game: Game, height: int | None = None, width: int | None = None) -> None:
+    def __init__(
+        self,
+        game: Game,
+        height: int | None = None,
+        width: int | None = None,
+        *,
+        several: bool = False,
+    ) -> None:
         rows, columns = len(game.query), len(game.keys)
         height, width = height or HEIGHT, width or WIDTH
         # So many rows and columns, counted from the first, lie in one panel at most.
         cell = height, max(1, columns)
         if game.triangle:
-            side = min(height, HEIGHT, max(LOWEST, rows // SQUARES))
+            side = min(HIGHEST if several else HEIGHT, height, max(LOWEST, rows // SQUARES))
             cell = side, side
-            panels = _triangle(0, -(-rows // side), side, height)
+            panels = triangle(-(-rows // side), side, height)
         else:
-            panels = _rectangle(Panel(0, rows, 0, columns), height)
+            panels = rectangle(Panel(0, rows, 0, columns), height)
         inside = [
             replace(one, bottom=min(one.bottom, rows), right=min(one.right, columns))
             for one in panels
             if one.top < rows
         ]
-        self.panels = _needed(inside, game)
+        self.panels = needed(inside, game)
         self.matrix, self.cell, self.width = (rows, columns), cell, width
-        self.each = list(self._cut())
-        self.all = sum(one.entries() for one in self.panels)
-        self.complete = self.all == sum(one.entries() for one in inside) > 0
-        self.largest = max((one.entries(width) for one in self.panels), default=0)
+        # Entries of several tiles, at most.
+        self.most = height * width
+        # Each of the processor's threads has a product of its own to make, or all share each.
+        self.fewest = torch.get_num_threads() if several and game.triangle else rows + 1
+        self.each: list[Block] = []
+        # Of each panel, the number of its first tile, and the entries before it of several.
+        self.numbers: list[tuple[int, int]] = []
+        for stack in self._stacks():
+            self._cut(stack)
+        self.all = sum(one.entries for one in self.panels)
+        self.complete = self.all == sum(one.entries for one in inside) > 0
+        self.largest = max((math.prod(block.shape) for block in self.each), default=0)
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.each)
 
-    def _cut(self) -> Iterator[Block]:
-        number = before = 0
-        for one in self.panels:
-            for left in range(one.left, one.right, self.width):
-                right = min(left + self.width, one.right)
-                yield Block(
-                    number, before, slice(one.top, one.bottom), slice(left, right), one.mirrored
-                )
-                number += 1
-                before += (one.bottom - one.top) * (right - left)
+    def _stacks(self) -> Iterator[list[Panel]]:
+        """Neighbours that are alike and evenly apart, enough of them and not too many, or one."""
+        stack: list[Panel] = []
+        for panel in [*self.panels, None]:
+            if stack and not (panel and self._alike(stack, panel)):
+                if len(stack) >= self.fewest:
+                    yield stack
+                else:
+                    yield from ([one] for one in stack)
+                stack = []
+            if panel:
+                stack.append(panel)
+
+    def _alike(self, stack: list[Panel], panel: Panel) -> bool:
+        last = stack[-1]
+        down, right = panel.top - last.top, panel.left - last.left
+        return (
+            panel.shape == last.shape
+            and panel.shape[1] <= self.width
+            and panel.mirrored == last.mirrored
+            and down == right > 0
+            and (len(stack) == 1 or down == last.top - stack[-2].top)
+            and (len(stack) + 1) * panel.entries <= self.most
+        )
+
+    def _cut(self, stack: list[Panel]) -> None:
+        """Add the tiles of a panel, or the one of several."""
+        one, count = stack[0], len(stack)
+        self.numbers += [(len(self.each), number * one.entries) for number in range(count)]
+        step = stack[1].top - one.top if count > 1 else 0
+        for left in range(one.left, one.right, self.width):
+            last = self.each[-1] if self.each else None
+            before = last.before + math.prod(last.shape) if last else 0
+            rows, columns = (one.top, one.bottom), (left, min(left + self.width, one.right))
+            block = Block(
+                len(self.each), before, slice(*rows), slice(*columns), one.mirrored, count, step
+            )
+            self.each.append(block)
 
     def places(self, pairs: Pairs) -> tuple[Tensor, ...]:
         """For each tile, the places in it, counted row by row, of the pairs that lie in it."""
@@ -132,63 +196,26 @@ class Blocks:
             return (row * columns + column,)
         if not self.panels:
             return ()
-        (height, breadth), width = self.cell, self.width
+        height, breadth = self.cell
         panel_at = torch.full((-(-rows // height), -(-columns // breadth)), -1)
         for number, one in enumerate(self.panels):
             down = slice(one.top // height, -(-one.bottom // height))
             panel_at[down, one.left // breadth : -(-one.right // breadth)] = number
-        sides = [(one.top, one.left, one.right) for one in self.panels]
-        top, first, last = torch.tensor(sides, device=row.device).view(-1, 3).T
+        sides = [
+            (one.top, one.left, one.right, *numbers)
+            for one, numbers in zip(self.panels, self.numbers, strict=True)
+        ]
+        known = torch.tensor(sides, device=row.device).view(-1, 5).T
         panel = panel_at.to(row.device)[
             row.div(height, rounding_mode="floor"), column.div(breadth, rounding_mode="floor")
         ]
-        inside = (panel >= 0) & (column >= first[panel]) & (column < last[panel])
+        inside = (panel >= 0) & (column >= known[1][panel]) & (column < known[2][panel])
         row, column, panel = row[inside], column[inside], panel[inside]
-        across = (column - first[panel]).div(width, rounding_mode="floor")
-        left = first[panel] + across * width
-        place = (row - top[panel]) * (last[panel] - left).clamp_max(width) + column - left
-        each = (last - first + width - 1).div(width, rounding_mode="floor")
-        tile = (each.cumsum(0) - each)[panel] + across
+        top, first, last, number, before = known[:, panel]
+        across = (column - first).div(self.width, rounding_mode="floor")
+        left = first + across * self.width
+        place = before + (row - top) * (last - left).clamp_max(self.width) + column - left
+        tile = number + across
         order = tile.argsort(stable=True)
-        sizes = tile.bincount(minlength=int(each.sum())).tolist()
+        sizes = tile.bincount(minlength=len(self.each)).tolist()
         return torch.split(place[order], sizes)
-
-
-def _rectangle(whole: Panel, height: int) -> Iterator[Panel]:
-    """Stripes of so many rows."""
-    for top in range(whole.top, whole.bottom, height):
-        yield replace(whole, top=top, bottom=min(top + height, whole.bottom))
-
-
-def _triangle(first: int, last: int, side: int, height: int) -> Iterator[Panel]:
-    """Two triangles of half the size, and the square between them: products like large squares.
-
-    Args:
-        first: Of the cells on the diagonal.
-        last: The one after the last.
-        side: Of a cell.
-        height: Rows of a panel, at most.
-    """
-    middle = (first + last + 1) // 2
-    if middle == last:
-        yield Panel(first * side, last * side, first * side, last * side)
-        return
-    yield from _triangle(first, middle, side, height)
-    square = Panel(first * side, middle * side, middle * side, last * side, mirrored=True)
-    yield from _rectangle(square, height // side * side)
-    yield from _triangle(middle, last, side, height)
-
-
-def _needed(panels: list[Panel], game: Game) -> list[Panel]:
-    """The columns in which there is somebody at all."""
-    row, column = game.crowd.row_id, game.crowd.column_id
-    if game.crowd.only_equal and row is not None and column is not None and panels:
-        tops = row[[one.top for one in panels]]
-        ends = row[[one.bottom - 1 for one in panels]]
-        firsts = torch.searchsorted(column, tops).tolist()
-        lasts = torch.searchsorted(column, ends, right=True).tolist()
-        panels = [
-            replace(one, left=max(one.left, left), right=min(one.right, right))
-            for one, left, right in zip(panels, firsts, lasts, strict=True)
-        ]
-    return [one for one in panels if one.left < one.right]

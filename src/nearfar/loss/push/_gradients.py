@@ -47,26 +47,31 @@ class Gradients:
             # Lines of memory that are a power of two apart want the same places in the cache:
             # turning them back took three times as long.
             self.turned = ROOM.take((columns, rows + _APART), game.keys)[:, :rows]
-        query, turned = self.query, self.turned
+        query, turned, met = self.query, self.turned, 0
+        if game.triangle:
+            # Above these columns, the highest tile is one of several or, on the diagonal, none.
+            tops = [block for block in tiles.blocks if block.rows.start == 0]
+            late = [one.columns.stop for one in tops if one.count > 1 or not one.mirrored]
+            met = max(late, default=0)
         if not tiles.blocks.complete:
             for gradient in (query, turned):
                 if gradient is not None:
                     gradient.zero_()
-        elif turned is not None and game.triangle:
-            # Nothing stands above the first tile on the diagonal.
-            turned[:, : tiles.blocks.cell[1]].zero_()
+        elif turned is not None and met:
+            turned[:, :met].zero_()
+        self.met = met
         if query is not None:
-            self.rows = Ahead(tiles.blocks, lambda block: query[block.rows])
+            self.rows = Ahead(tiles.blocks, lambda block: block.down(query))
         if turned is not None:
-            self.columns = Ahead(tiles.blocks, lambda block: turned[:, block.columns])
+            self.columns = Ahead(tiles.blocks, lambda block: block.across(turned.T).mT)
 
     def add(self, block: Block, force: Tensor, queries: Tensor | None = None) -> None:
         """Add a tile's.
 
         Args:
             block: Which.
-            force: (n, m), as products take it.
-            queries: (D, n) in place of the tiles' ``lying``.
+            force: (..., n, m), as products take it.
+            queries: (..., D, n) in place of the tiles' ``lying``.
         """
         tiles, complete = self.tiles, self.tiles.blocks.complete
         if self.query is not None:
@@ -75,7 +80,7 @@ class Gradients:
             first = complete and block.columns.start == least
             add_product(self.rows[block], force, tiles.keys[block], self.factor, first=first)
         if self.turned is not None and (block.mirrored or not self.triangle):
-            first = complete and block.rows.start == 0
+            first = complete and block.rows.start == 0 and block.columns.start >= self.met
             lying = tiles.lying(block) if queries is None else queries
             add_turned(self.columns[block], lying, force, self.factor, first=first)
 

@@ -55,8 +55,8 @@ class Passes:
         Args:
             block: Which.
             room: Where to put it, as products take it.
-            rows: (n,) receives sums of the tile's rows; None: nobody asks.
-            columns: (m,) receives sums of its columns.
+            rows: (..., n) receives sums of the tile's rows; None: nobody asks.
+            columns: (..., m) receives sums of its columns.
             far: ``room`` will not be found in the cache.
 
         Returns:
@@ -68,9 +68,9 @@ class Passes:
             tile -= tiles.shift
         tile = torch.exp2(tile, out=tile if tiles.rounded else room)
         if rows is not None:
-            rows += tile.sum(1)
+            rows += tile.sum(-1)
         if columns is not None:
-            columns += tile.sum(0)
+            columns += tile.sum(-2)
         if tiles.rounded:
             room.copy_(tile)
         return tile
@@ -80,9 +80,9 @@ class Passes:
 
         Args:
             block: Which.
-            tile: (n, m) as `exponentials` has made it; it may lie in ``narrow`` room.
-            row: (n,).
-            column: (m,); None: zeros.
+            tile: (..., n, m) as `exponentials` has made it; it may lie in ``narrow`` room.
+            row: (..., n).
+            column: (..., m); None: zeros.
         """
         tiles = self.tiles
         if tiles.rounded and tile.dtype != row.dtype:
@@ -90,9 +90,9 @@ class Passes:
         # Elsewhere: memory beyond the cache is not written to once more.
         room = tiles.spare[block]
         if column is None:
-            torch.mul(tile, row[:, None], out=room)
+            torch.mul(tile, row.unsqueeze(-1), out=room)
         else:
-            torch.add(row[:, None], column, out=room).mul_(tile)
+            torch.add(row.unsqueeze(-1), column.unsqueeze(-2), out=room).mul_(tile)
         return tiles.operand(room, block)
 
     def sigmoids(

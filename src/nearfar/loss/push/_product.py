@@ -24,10 +24,10 @@ _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, tor
 
 
 def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tensor:
-    """``factor * query @ key.T``, in ``out`` or, where that is faster, in a new tensor."""
+    """``factor * query @ key.mT``, in ``out`` or, where that is faster, in a new tensor."""
     linear = _linear(query, key)
     if linear is None:
-        return torch.addmm(out, query, key.T, beta=0, alpha=factor, out=out)
+        return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
     return linear(query * factor, key)
 
 
@@ -51,16 +51,16 @@ def add_turned(to: Tensor, other: Tensor, tile: Tensor, factor: float, *, first:
 
 
 def turned(rows: Tensor) -> Tensor:
-    """``rows.T`` as `add_turned` is fast with: MKL reads float32 from either side."""
+    """``rows.mT`` as `add_turned` is fast with: MKL reads float32 from either side."""
     either = rows.dtype != torch.bfloat16 and _one_dnn() is None
-    return rows.T if either else rows.T.contiguous()
+    return rows.mT if either else rows.mT.contiguous()
 
 
 def _add(
     to: Tensor, a: Tensor, b: Tensor, linear: Product | None, factor: float, first: bool
 ) -> None:
     if linear is None and a.dtype == to.dtype:
-        torch.addmm(to, a, b, beta=0 if first else 1, alpha=factor, out=to)
+        _multiply(a)(to, a, b, beta=0 if first else 1, alpha=factor, out=to)
         return
     found = a @ b if linear is None else linear(a, b.T)
     if first:
@@ -69,10 +69,15 @@ def _add(
         to.add_(found, alpha=factor)
 
 
+def _multiply(a: Tensor) -> Callable[..., Tensor]:
+    """PyTorch's product of one such matrix, or of several."""
+    return torch.addmm if a.ndim == 2 else torch.baddbmm
+
+
 def _linear(a: Tensor, b: Tensor) -> Product | None:
     """oneDNN's ``x @ y.T``, if it is worth it for these matrices or their transposes."""
     one_dnn = _one_dnn()
-    if one_dnn is None:
+    if one_dnn is None or a.ndim > 2:
         return None
     if a.numel() * b.numel() < _ENTRIES or a.dtype != torch.float32 or a.device.type != "cpu":
         return None

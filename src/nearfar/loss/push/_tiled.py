@@ -130,9 +130,9 @@ def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | Non
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
     passes, kept = passes_over(tiles), tiles.store() if keep else None
     room = passes.narrow if kept is None else passes.parts(lambda block: block.among(kept))
-    across = passes.parts(lambda block: rows[block.rows])
+    across = passes.parts(lambda block: block.down(rows))
     down = passes.parts(
-        lambda block: columns[block.columns] if game.both or block.mirrored else None
+        lambda block: block.across(columns) if game.both or block.mirrored else None
     )
     far = kept is not None and kept.nbytes > FAR
     for block in tiles:
@@ -169,9 +169,9 @@ class _Force:
         self.passes = passes_over(tiles)
         rows = self._weight(game, row, shift)
         columns = None if column is None else self._weight(game, column, shift)
-        self.rows = self.passes.parts(lambda block: rows[block.rows])
+        self.rows = self.passes.parts(lambda block: block.down(rows))
         self.columns = self.passes.parts(
-            lambda block: None if columns is None else columns[block.columns]
+            lambda block: None if columns is None else block.across(columns)
         )
         self.tiles = self.passes.parts(lambda block: None if kept is None else block.among(kept))
 

@@ -51,20 +51,23 @@ class Tiles:
         self.rounded = game.bf16 and shift is not None
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
-        self.blocks = Blocks(game, height, width)
+        # PyTorch makes several rounded products slower than one after the other.
+        several = shift is not None and not self.rounded
+        self.blocks = Blocks(game, height, width, several=several)
         query, key = self.query, self.key
-        self.queries = Ahead(self.blocks, lambda block: query[block.rows])
-        self.keys = Ahead(self.blocks, lambda block: key[block.columns])
-        self.stripe: slice | None = None
+        self.queries = Ahead(self.blocks, lambda block: block.down(query))
+        self.keys = Ahead(self.blocks, lambda block: block.across(key))
+        self.stripe: tuple[slice, int] | None = None
 
     def __iter__(self) -> Iterator[Block]:
         """Stripe after stripe."""
         return iter(self.blocks)
 
     def lying(self, block: Block) -> Tensor:
-        """A tile's queries, (D, n), for products with tiles that are taken across."""
-        if block.rows != self.stripe:
-            self.stripe, self.turned = block.rows, turned(self.queries[block])
+        """A tile's queries, (..., D, n), for products with tiles that are taken across."""
+        stripe = block.rows, block.count
+        if stripe != self.stripe:
+            self.stripe, self.turned = stripe, turned(self.queries[block])
         return self.turned
 
     @cached_property
@@ -115,7 +118,7 @@ class Tiles:
             tile = self._similarities(block, room)
         self._among(tile, block)
         for diagonal in self.diagonals(block):
-            diagonal.of(tile).fill_(-torch.inf)
+            diagonal.of(tile.view(-1, tile.shape[-1])).fill_(-torch.inf)
         return tile
 
     def products(self, block: Block, room: Tensor) -> Tensor:
@@ -126,25 +129,26 @@ class Tiles:
 
     def diagonals(self, block: Block) -> list[Diagonal]:
         """What the crowd leaves out of the tile along diagonals."""
-        found = map(block.inside, self.crowd.diagonals)
-        return [diagonal for diagonal in found if diagonal.length]
+        return [one for diagonal in self.crowd.diagonals for one in block.inside(diagonal)]
 
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
         return similarities(self.queries[block], self.keys[block], room, self.factor)
 
     def _among(self, tile: Tensor, block: Block) -> None:
         """Add the crowd's bias, and put -inf outside it but for `diagonals`."""
-        crowd, rows, columns = self.crowd, block.rows, block.columns
+        crowd = self.crowd
         if crowd.ceiling is not None:
-            tile.masked_fill_(tile > crowd.ceiling[rows, None] * self.factor, -torch.inf)
+            ceiling = block.down(crowd.ceiling).unsqueeze(-1) * self.factor
+            tile.masked_fill_(tile > ceiling, -torch.inf)
         if crowd.bias is not None:
-            tile.add_(crowd.bias[rows, columns], alpha=LOG2E)
+            tile.add_(block.of(crowd.bias), alpha=LOG2E)
         if crowd.mask is not None:
-            tile.masked_fill_(~crowd.mask[rows, columns], -torch.inf)
+            tile.masked_fill_(~block.of(crowd.mask), -torch.inf)
         told = crowd.diagonals or self.few is not None
         if crowd.row_id is not None and crowd.column_id is not None and not told:
+            rows, columns = block.down(crowd.row_id), block.across(crowd.column_id)
             compare = torch.ne if crowd.only_equal else torch.eq
-            out = compare(crowd.row_id[rows, None], crowd.column_id[columns])
+            out = compare(rows.unsqueeze(-1), columns.unsqueeze(-2))
             tile.masked_fill_(out, -torch.inf)
         for places in self.left_out:
             if len(places[block.number]):
