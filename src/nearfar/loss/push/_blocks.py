@@ -73,7 +73,7 @@ class Block:
         return corner.as_strided(self.shape, (self.step * (row + column), row, column))
 
     def inside(self, diagonal: Diagonal) -> list[Diagonal]:
-        """What lies in the tile of a diagonal of the matrix, from its corner; in each of several."""
+        """What lies in the tile of a diagonal of the matrix, from its corner; in several, each."""
         height, right = self.shape[-2], diagonal.column - diagonal.row
         found = []
         for number in range(self.count):
