@@ -158,7 +158,8 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
                 _leave_out(source, i, left_out)
                 for j in range(width):
                     entry = _exp2(load(source[i, j]) - shift)
-                    made[k, j] = entry
+                    if columns is not None or far is not None:
+                        made[k, j] = entry
                     if far is None:
                         out[i, j] = store(entry, out[i, j])
                     total += entry
