@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _blocks, _dense, _tiled
+from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
@@ -133,7 +134,8 @@ def _stripes(
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
-    tiles = Tiles(game, shift, max(1, min(_blocks.HEIGHT, STRIPE // width)), width)
+    height = max(1, min(_blocks.HEIGHT, STRIPE // width))
+    tiles = Tiles(game, shift, Blocks(game, height, width))
     gradients = Gradients(
         game, tiles, factor=game.scale.item(), needs_query=needs_query, needs_key=needs_key
     )

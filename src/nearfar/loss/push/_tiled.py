@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearfar.loss._room import FAR, KEEP
 from nearfar.loss.push import _blocks, _running
-from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
@@ -36,8 +37,20 @@ Logs = tuple[Tensor, Tensor | None]
 Side = tuple[Tensor, Tensor]
 
 
-def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Logsumexp along rows and columns, and room with the exponentiated tiles if they are kept."""
+class Kept(NamedTuple):
+    """Exponentiated tiles, and how they lie.
+
+    Attributes:
+        room: All tiles, one after the other.
+        blocks: Where each lies.
+    """
+
+    room: Tensor
+    blocks: Blocks
+
+
+def forward(game: Game, *, keep: bool) -> tuple[Tensor, Tensor | None, Kept | None]:
+    """Logsumexp along rows and columns, and the exponentiated tiles if they are kept."""
     shift = shift_of(game)
     if math.isfinite(shift):
         rows, columns, kept = _sums(game, shift, keep=keep)
@@ -52,7 +65,7 @@ def backward(
     game: Game,
     row: Side,
     column: Side | None,
-    kept: Tensor | None,
+    kept: Kept | None,
     factor: Tensor,
     *,
     needs_query: bool = True,
@@ -75,7 +88,10 @@ def backward(
     fixed = kept is not None or _lossless(
         game, (row[0], None if column is None else column[0]), shift
     )
-    tiles = Tiles(game, shift if fixed else None, *_sides(game, kept is not None))
+    if fixed:
+        tiles = Tiles(game, shift, _cut(game, keep=False) if kept is None else kept.blocks)
+    else:
+        tiles = Tiles(game, None)
     gradients = Gradients(
         game, tiles, factor=factor.item(), needs_query=needs_query, needs_key=needs_key
     )
@@ -115,28 +131,31 @@ def _similarity(game: Game) -> float:
     return lengths[0] * lengths[-1]
 
 
-def _sides(game: Game, kept: bool) -> tuple[int, int]:
-    """Rows and columns of a tile, at most."""
-    if kept:  # as many bytes in bfloat16
-        return _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH * (2 if game.bf16 else 1)
-    return _blocks.HEIGHT, _blocks.WIDTH
+def _cut(game: Game, *, keep: bool) -> Blocks:
+    """Tiles that are kept, or computed again."""
+    height, width = _blocks.HEIGHT, _blocks.WIDTH
+    if keep:  # as many bytes in bfloat16
+        height, width = _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH * (2 if game.bf16 else 1)
+    # PyTorch makes several rounded products slower than one after the other.
+    return Blocks(game, height, width, several=not game.bf16)
 
 
-def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Kept | None]:
     size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    tiles = Tiles(game, shift, *_sides(game, keep))
+    tiles = Tiles(game, shift, _cut(game, keep=keep))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
-    passes, kept = passes_over(tiles), tiles.store() if keep else None
-    room = passes.narrow if kept is None else passes.parts(lambda block: block.among(kept))
+    passes, store = passes_over(tiles), tiles.store() if keep else None
+    room = passes.narrow if store is None else passes.parts(lambda block: block.among(store))
     across = passes.parts(lambda block: block.down(rows))
     down = passes.parts(
         lambda block: block.across(columns) if game.both or block.mirrored else None
     )
-    far = kept is not None and kept.nbytes > FAR
+    far = store is not None and store.nbytes > FAR
     for block in tiles:
         passes.exponentials(block, room[block], across[block], down[block], far=far)
+    kept = None if store is None else Kept(store, tiles.blocks)
     return rows, columns if game.both else None, kept
 
 
@@ -164,7 +183,7 @@ class _Force:
         row: Side,
         column: Side | None,
         shift: float,
-        kept: Tensor | None,
+        kept: Kept | None,
     ) -> None:
         self.passes = passes_over(tiles)
         rows = self._weight(game, row, shift)
@@ -173,7 +192,8 @@ class _Force:
         self.columns = self.passes.parts(
             lambda block: None if columns is None else block.across(columns)
         )
-        self.tiles = self.passes.parts(lambda block: None if kept is None else block.among(kept))
+        room = None if kept is None else kept.room
+        self.tiles = self.passes.parts(lambda block: None if room is None else block.among(room))
 
     @staticmethod
     def _weight(game: Game, side: Side, shift: float) -> Tensor:

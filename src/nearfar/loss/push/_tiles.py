@@ -27,8 +27,7 @@ class Tiles:
     Args:
         game: Who plays.
         shift: Taken by `Passes` from every logit before exp2; None: they will not be asked.
-        height: Rows of a tile, at most; see `Blocks`.
-        width: Columns of a tile, at most; see `Blocks`.
+        blocks: Where they lie; None: `Blocks` of the game.
 
     Attributes:
         query: (N, D) as products want them.
@@ -37,13 +36,7 @@ class Tiles:
         keys: Each tile's.
     """
 
-    def __init__(
-        self,
-        game: Game,
-        shift: float | None,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> None:
+    def __init__(self, game: Game, shift: float | None, blocks: Blocks | None = None) -> None:
         self.crowd, self.shift, self.like = game.crowd, shift or 0.0, game.query
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
@@ -51,9 +44,7 @@ class Tiles:
         self.rounded = game.bf16 and shift is not None
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
-        # PyTorch makes several rounded products slower than one after the other.
-        several = shift is not None and not self.rounded
-        self.blocks = Blocks(game, height, width, several=several)
+        self.blocks = Blocks(game) if blocks is None else blocks
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
         self.keys = Ahead(self.blocks, lambda block: block.across(key))
