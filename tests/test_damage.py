@@ -49,6 +49,12 @@ def test_places_that_cannot_be_written(
     assert file.read_bytes() == b"mine"
 
 
+def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+    """Known before anything is done."""
+    with pytest.raises(NearfarError, match="is a folder; wanted a file"), replacing(tmp_path):
+        pytest.fail("work was begun")
+
+
 def test_what_is_read_while_writing_is_not_blamed_on_the_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "out"):
         (tmp_path / "in").read_bytes()

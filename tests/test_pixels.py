@@ -138,6 +138,22 @@ def test_damaged_videos_and_frames_are_skipped_and_named(tmp_path: Path) -> None
         find_videos(tmp_path / "empty")
 
 
+def test_videos_are_found_once(tmp_path: Path) -> None:
+    """Links are followed; one that leads back ends there, one to nowhere is named."""
+    away = tmp_path / "away"
+    root = tmp_path / "footage"
+    for folder in (root / "clip", root / "Masks", away):
+        folder.mkdir(parents=True)
+        for number in range(2):
+            cv2.imwrite(str(folder / f"{number}.png"), np.zeros((8, 8, 3), np.uint8))
+    (root / "clip" / "again").symlink_to(root)
+    (root / "other").symlink_to(away)
+    (root / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    videos, skipped = find_videos(root)
+    assert [video.name for video in videos] == ["clip", "other"]
+    assert list(skipped) == ["gone.mp4"]
+
+
 @pytest.mark.parametrize("method", ["dis", "farneback"])
 def test_flow_finds_a_known_motion_and_sees_what_is_hidden(method: str) -> None:
     pictures, masks, fast = film(3)

@@ -16,8 +16,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write into; readers see the old content or the new, never a part.
 
     Raises:
-        NearfarError: It cannot be written.
+        NearfarError: It cannot be written; where that is known at once, nothing has been done.
     """
+    if path.is_dir():
+        raise NearfarError(f"{str(path)!r} is a folder; wanted a file to write.")
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

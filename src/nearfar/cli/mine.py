@@ -34,7 +34,7 @@ def mine(
 
     from nearfar.cli import _show as show
     from nearfar.errors import NearfarError
-    from nearfar.files import replace_text
+    from nearfar.files import replacing
     from nearfar.model import load
     from nearfar.pairs.translation import Bitext, different
     from nearfar.probes import Margin, best_threshold, thirds
@@ -58,14 +58,16 @@ def mine(
                 "a thousand."
             )
         threshold = best_threshold(*thirds(*(model.embed(side) for side in pairs)))
-    one, two = (model.embed(side, progress=True) for side in sides)
-    rows, others, margins = Margin.of(one, two, k).candidates()
-    kept = margins >= (-float("inf") if threshold is None else threshold)
-    lines = [
-        f"{score:.4f}\t{sides[0][row]}\t{sides[1][other]}\n"
-        for score, row, other in zip(margins[kept], rows[kept], others[kept], strict=True)
-    ]
-    replace_text(Path(out), "".join(lines))
+    # A place that cannot be written to is found before the work.
+    with replacing(Path(out)) as file:
+        one, two = (model.embed(side, progress=True) for side in sides)
+        rows, others, margins = Margin.of(one, two, k).candidates()
+        kept = margins >= (-float("inf") if threshold is None else threshold)
+        lines = [
+            f"{score:.4f}\t{sides[0][row]}\t{sides[1][other]}\n"
+            for score, row, other in zip(margins[kept], rows[kept], others[kept], strict=True)
+        ]
+        file.write("".join(lines).encode())
     console = show.out(json)
     show.show_skipped(console, skipped)
     said = "no threshold" if threshold is None else f"margin {threshold:.3f} or more"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.errors import NearfarError
-from nearfar.pairs._walk import printable
+from nearfar.pairs._walk import folders, printable
 
 Picture = NDArray[np.uint8]
 VIDEOS = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"])
 PICTURES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".webp"])
+# Folders beside videos that hold none.
+_BESIDE = frozenset(["annotations", "masks"])
 
 
 class Video:
@@ -163,13 +164,12 @@ def find_videos(path: str | Path, size: int | None = None) -> tuple[list[Video],
     if not root.exists():
         raise NearfarError(f"path={str(path)!r}: there is no such video and no such folder.")
     found: list[Path] = [root] if root.is_file() else []
-    for folder, below, files in os.walk(root, followlinks=True) if root.is_dir() else ():
-        below[:] = sorted(name for name in below if name.lower() not in ("masks", "annotations"))
-        kinds = [Path(name).suffix.lower() for name in files]
-        found += [Path(folder, name) for name in files if Path(name).suffix.lower() in VIDEOS]
-        if sum(kind in PICTURES for kind in kinds) > 1:
-            found.append(Path(folder))
-    videos, skipped = [], {}
+    videos: list[Video] = []
+    skipped: dict[str, str] = {}
+    for folder, files in folders(root, skipped, _BESIDE) if root.is_dir() else ():
+        found += [file for file in files if file.suffix.lower() in VIDEOS]
+        if sum(file.suffix.lower() in PICTURES for file in files) > 1:
+            found.append(folder)
     for one in sorted(found):
         try:
             inside = Path(one.relative_to(root) if one != root else one.name)
