@@ -44,7 +44,7 @@ def test_places_that_cannot_be_written(
         said = error_of([*train, str(file / "x")], capsys)
         assert "config.yaml' cannot be written: Not a directory. Wanted a folder that you" in said
     embed = ["embed", str(trained), str(shapes), "--out"]
-    assert f"out='{folder}' is a folder" in error_of([*embed, str(folder)], capsys)
+    assert f"'{folder}' is a folder" in error_of([*embed, str(folder)], capsys)
     assert "cannot be written: File exists" in error_of([*embed, f"{file}/a.npz"], capsys)
     assert file.read_bytes() == b"mine"
 

@@ -80,8 +80,6 @@ def check_format(path: Path) -> None:
     """Refuse a name that cannot be written, before the work and not after it."""
     if path.suffix not in FORMATS:
         raise NearfarError(f"out={str(path)!r}: wanted a file that ends in {', '.join(FORMATS)}.")
-    if path.is_dir():
-        raise NearfarError(f"out={str(path)!r} is a folder; wanted a file in it, or beside it.")
 
 
 def nearest(

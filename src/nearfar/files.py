@@ -19,7 +19,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         NearfarError: It cannot be written; where that is known at once, nothing has been done.
     """
     if path.is_dir():
-        raise NearfarError(f"{str(path)!r} is a folder; wanted a file to write.")
+        raise NearfarError(f"{str(path)!r} is a folder; wanted a file in it, or beside it.")
     draft = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
