@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nearfar import NTXentLoss
 from nearfar.loss.push import _blocks
 from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._crowd import Crowd, Diagonal
@@ -113,3 +114,19 @@ def test_diagonals_within_tiles(diagonal: Diagonal) -> None:
         for part in block.inside(diagonal):
             part.of(tile.view(-1, tile.shape[-1])).fill_(1)
         assert torch.equal(tile, block.of(whole))
+
+
+@pytest.mark.usefixtures("sides")
+@pytest.mark.parametrize("views", [2, 3])
+def test_any_number_of_threads(views: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tiles are several then and some are not, in the backward pass perhaps others."""
+    x = torch.randn(views, 37, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    wanted = torch.autograd.grad(NTXentLoss(0.3, backend="dense")(*x), x)
+    for now, later in ((1, 3), (3, 5), (5, 1)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda now=now: now)
+        loss = NTXentLoss(0.3, backend="tiled")(*x)
+        monkeypatch.setattr(torch, "get_num_threads", lambda later=later: later)
+        for _ in range(2):
+            found = torch.autograd.grad(loss, x, retain_graph=True)
+            torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)

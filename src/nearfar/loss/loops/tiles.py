@@ -50,7 +50,7 @@ def exponentiate(
         shift: Taken from each.
         out: (s * n, m).
         rows: (s, n), or (n,) of one tile, receives sums of rows; None: nobody asks.
-        columns: (s, m), or (m,), receives sums of columns.
+        columns: (s, m), or (m,), receives sums of columns; not without those of rows.
         left_out: `places` of diagonals where zero is to come out.
         far: ``out`` is not to be brought into the cache.
     """

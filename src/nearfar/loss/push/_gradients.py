@@ -47,19 +47,13 @@ class Gradients:
             # Lines of memory that are a power of two apart want the same places in the cache:
             # turning them back took three times as long.
             self.turned = ROOM.take((columns, rows + _APART), game.keys)[:, :rows]
-        query, turned, met = self.query, self.turned, 0
-        if game.triangle:
-            # Above these columns, the highest tile is one of several or, on the diagonal, none.
-            tops = [block for block in tiles.blocks if block.rows.start == 0]
-            late = [one.columns.stop for one in tops if one.count > 1 or not one.mirrored]
-            met = max(late, default=0)
+        query, turned = self.query, self.turned
         if not tiles.blocks.complete:
             for gradient in (query, turned):
                 if gradient is not None:
                     gradient.zero_()
-        elif turned is not None and met:
-            turned[:, :met].zero_()
-        self.met = met
+        elif turned is not None and tiles.blocks.bare:
+            turned[:, : tiles.blocks.bare].zero_()
         if query is not None:
             self.rows = Ahead(tiles.blocks, lambda block: block.down(query))
         if turned is not None:
@@ -73,14 +67,15 @@ class Gradients:
             force: (..., n, m), as products take it.
             queries: (..., D, n) in place of the tiles' ``lying``.
         """
-        tiles, complete = self.tiles, self.tiles.blocks.complete
+        tiles, blocks = self.tiles, self.tiles.blocks
         if self.query is not None:
             # Of a triangle, a row's first tile is the one on the diagonal.
             least = block.rows.start if self.triangle else 0
-            first = complete and block.columns.start == least
+            first = blocks.complete and block.columns.start == least
             add_product(self.rows[block], force, tiles.keys[block], self.factor, first=first)
         if self.turned is not None and (block.mirrored or not self.triangle):
-            first = complete and block.rows.start == 0 and block.columns.start >= self.met
+            top = block.rows.start == 0 and block.columns.start >= blocks.bare
+            first = blocks.complete and top
             lying = tiles.lying(block) if queries is None else queries
             add_turned(self.columns[block], lying, force, self.factor, first=first)
 

@@ -57,7 +57,7 @@ class Passes:
             room: Where to put it, as products take it.
             rows: (..., n) receives sums of the tile's rows; None: nobody asks.
             columns: (..., m) receives sums of its columns.
-            far: ``room`` will not be found in the cache.
+            far: ``room`` will not be found in the cache; loops, in float32, go past it.
 
         Returns:
             The tile, in ``room`` or, before it was rounded, elsewhere.

@@ -1,7 +1,7 @@
 """The tiled backend: logsumexp of a similarity matrix that is never stored.
 
-Similarities are computed tile by tile into room that stays in the cache, exponentiated once and
-summed along rows and columns (`_passes`). The backward pass finds the exponentiated tiles kept
+Similarities are computed tile by tile into room that is used again, exponentiated once and summed
+along rows and columns (`_passes`). The backward pass finds the exponentiated tiles kept
 while they fit a memory budget (3 matrix products for both directions), or computes them again (4).
 One batch against itself needs only the tiles on and above the diagonal: half of everything.
 
@@ -77,7 +77,7 @@ def backward(
         game: As in `forward`.
         row: Logsumexp of each row and the gradient that comes in for it.
         column: The same for each column; of a triangle, columns are rows.
-        kept: What `forward` kept, used up; None: tiles are computed again.
+        kept: What `forward` kept; None: tiles are computed again.
         factor: 0-dim, of what comes out.
         needs_query: Compute the queries' gradient.
         needs_key: Compute the keys' gradient.

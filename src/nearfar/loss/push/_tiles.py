@@ -48,7 +48,7 @@ class Tiles:
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
         self.keys = Ahead(self.blocks, lambda block: block.across(key))
-        self.stripe: tuple[slice, int] | None = None
+        self.stripe: tuple[slice, int, int] | None = None
 
     def __iter__(self) -> Iterator[Block]:
         """Stripe after stripe."""
@@ -56,7 +56,7 @@ class Tiles:
 
     def lying(self, block: Block) -> Tensor:
         """A tile's queries, (..., D, n), for products with tiles that are taken across."""
-        stripe = block.rows, block.count
+        stripe = block.rows, block.count, block.step
         if stripe != self.stripe:
             self.stripe, self.turned = stripe, turned(self.queries[block])
         return self.turned
