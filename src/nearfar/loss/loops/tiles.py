@@ -52,7 +52,7 @@ def exponentiate(
         rows: (s, n), or (n,) of one tile, receives sums of rows; None: nobody asks.
         columns: (s, m), or (m,), receives sums of columns; not without those of rows.
         left_out: `places` of diagonals where zero is to come out.
-        far: ``out`` is not to be brought into the cache.
+        far: ``out``, all in one piece, is not to be brought into the cache.
     """
     # A type of its own, and loops of its own: what they ask of every entry would make them slow.
     past_cache = True if far and out.itemsize == ENTRY else None

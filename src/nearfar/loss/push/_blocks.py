@@ -106,8 +106,8 @@ class Blocks:
         largest: Entries of the largest tile.
         all: Entries of all tiles.
         complete: Nothing is left out because nobody is there.
-        bare: Of a triangle, columns before this one have no tile of their own in its first row that
-            comes before all others above the diagonal: one of several is there, or none.
+        uncovered: Of a triangle: above the diagonal, columns before this one are not first met by
+            a tile of their own, but by several at once, or by none.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Blocks:
         self.largest = max((math.prod(block.shape) for block in self.each), default=0)
         late = (one for one in self.each if one.count > 1 or not one.mirrored)
         ends = (one.columns.stop for one in late if one.rows.start == 0 and game.triangle)
-        self.bare = max(ends, default=0)
+        self.uncovered = max(ends, default=0)
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.each)

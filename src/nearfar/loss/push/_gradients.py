@@ -52,8 +52,8 @@ class Gradients:
             for gradient in (query, turned):
                 if gradient is not None:
                     gradient.zero_()
-        elif turned is not None and tiles.blocks.bare:
-            turned[:, : tiles.blocks.bare].zero_()
+        elif turned is not None and tiles.blocks.uncovered:
+            turned[:, : tiles.blocks.uncovered].zero_()
         if query is not None:
             self.rows = Ahead(tiles.blocks, lambda block: block.down(query))
         if turned is not None:
@@ -74,7 +74,7 @@ class Gradients:
             first = blocks.complete and block.columns.start == least
             add_product(self.rows[block], force, tiles.keys[block], self.factor, first=first)
         if self.turned is not None and (block.mirrored or not self.triangle):
-            top = block.rows.start == 0 and block.columns.start >= blocks.bare
+            top = block.rows.start == 0 and block.columns.start >= blocks.uncovered
             first = blocks.complete and top
             lying = tiles.lying(block) if queries is None else queries
             add_turned(self.columns[block], lying, force, self.factor, first=first)
