@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nearfar import NearfarError
 from nearfar.cli import main
 from nearfar.errors import check_range
 from nearfar.experiment import Train
+from nearfar.recipes import find, recipes
 from nearfar.train import precision
 from nearfar.train._fabric import make_fabric
 
@@ -52,6 +54,15 @@ def test_a_recipes_numbers(
     assert main(["train", recipe, *data, *flags, "--steps", "1", "--out", str(out)]) == 1
     assert capsys.readouterr().err.startswith(f"nearfar train: {said}")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_before_the_data_are_read(name: str) -> None:
+    recipe = find(name).load()
+    words = inspect.signature(recipe).parameters.values()
+    data = ["nowhere" for word in words if word.default is word.empty]
+    with pytest.raises(NearfarError, match=r"^temperature=-1\.0: wanted a temperature between"):
+        recipe(*data, temperature=-1.0)
 
 
 @pytest.mark.parametrize(

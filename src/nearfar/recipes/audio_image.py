@@ -92,7 +92,9 @@ def audio_image(
     check_range(1, dim=dim)
     check_range(0, reach=reach, drift=drift, jitter=jitter)
     check_range(0, math.inf, "(]", window=window)
+    tau = Temperature(temperature)
     reader = SenseReader(lowest_rate(audio) if rate is None else rate, seconds, size, folders)
+    views = simclr_views(size, crop=crop, colour=colour)
     heard, seen = streams(audio, images, times, reader, (audio_zone, image_zone), pattern)
     sound = (
         SoundConv(reader.rate, (24, 48, 96))
@@ -106,11 +108,10 @@ def audio_image(
     )
     clocks = clocks_of(heard, seen, clock, reach, drift, jitter, hold_out)
     (heard_now, heard_later), (seen_now, seen_later) = split_in_time(heard, seen, clocks, hold_out)
-    tau = Temperature(temperature)
     pairs = TimePairs(
         heard_now,
         seen_now,
-        simclr_views(size, crop=crop, colour=colour),
+        views,
         reader,
         clocks,
         relation=relation,

@@ -66,10 +66,10 @@ def dna(
     """
     check_range(1, dim=dim)
     check_range(0, hidden=hidden)
-    reads = Reads(path)
-    reader, views = ReadReader(), ReadViews(errors, error_rate, unknown)
-    network: Encoder = KmerBag(k, hidden, dim) if encoder == "kmers" else ReadConv(strand, dim=dim)
     tau = Temperature(temperature)
+    reader, views = ReadReader(), ReadViews(errors, error_rate, unknown)
+    reads = Reads(path)
+    network: Encoder = KmerBag(k, hidden, dim) if encoder == "kmers" else ReadConv(strand, dim=dim)
     pairs = ReadPairs(reads, views, positives, shortest=shortest, longest=longest, overlap=overlap)
     return Experiment(
         model=Model(reader, network),

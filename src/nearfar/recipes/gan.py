@@ -60,6 +60,7 @@ def gan(
     check_range(8, size=size)
     check_range(1, dim=dim, width=width)
     check_range(0, penalty=penalty)
+    tau = Temperature(temperature)
     data = find(path, size)
     wide = width or (128 if data.size is None else 16)
 
@@ -71,7 +72,6 @@ def gan(
         body, maker = PictureCritic(data.size, wide, dim), PictureGenerator(data.size, wide)
     # Both games begin with the same weights.
     plain = PlainGAN(deepcopy(body), Player(deepcopy(maker), data.shown)) if opponent else None
-    tau = Temperature(temperature)
     game = RealGame(tau)
     rival = GeneratorRival(Player(maker, data.shown), game, plain)
     return Experiment(

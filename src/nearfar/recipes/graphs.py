@@ -74,10 +74,10 @@ def graphs(
     check_range(1, layers=layers, width=width)
     check_range(0, hops=hops)
     check_range(0, 1, "[)", edge_drop=edge_drop, feature_mask=feature_mask)
+    tau = Temperature(temperature)
     graph = read_graph(path)
     how = scaling(graph.x)
     reader = GraphReader(graph.x.shape[1], how, layers * hops)
-    tau = Temperature(temperature)
     inputs = nodes_of(graph)
     return Experiment(
         model=Model(reader, GCN(graph.x.shape[1], width, layers, hops)),

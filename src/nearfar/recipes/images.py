@@ -63,6 +63,7 @@ def images(
     """
     check_range(8, size=size)
     check_range(0, label_weight=label_weight)
+    tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     folder = ImageFolder(path, size)
     reader = ImageReader(folder.size)
     if holds_model(encoder):
@@ -76,7 +77,6 @@ def images(
         network = began.encoder
     else:
         network = choose_image_encoder(encoder, weights=weights)
-    tau = Temperature(temperature, final=final_temperature, learnable=learn_temperature)
     views = simclr_views(reader.size, rotate=rotate, crop=crop, colour=colour)
     ids = folder.ids
     probe = held_out(folder.files, folder.labels, groups=ids.tolist())

@@ -67,6 +67,7 @@ def micrographs(
     check_range(0, noise=noise)
     check_range(0, 1, shift=shift, wander=wander)
     check_range(0, 1, "[)", scale=scale)
+    tau = Temperature(temperature)
     reader = MicrographReader(
         most_channels(path, channel),
         channel,
@@ -89,7 +90,6 @@ def micrographs(
         scale=scale,
     )
     network = RingNet(reader.dim) if encoder == "rings" else TurnedResNet(reader.channels)
-    tau = Temperature(temperature)
     return Experiment(
         # No projection head: what the views change is what the embedding itself must forget.
         model=Model(reader, network),

@@ -78,6 +78,7 @@ def pixels(
     check_range(16, window=window)
     check_range(0, gap=gap, near=near, ring=ring, scale=scale, colour=colour)
     check_range(0, 360, rotate=rotate)
+    tau = Temperature(temperature)
     reader = PixelReader(size, flow)
     training, held = reader.footage(path).split(hold_out)
     store = Store([clip.video for clip in training.clips], frames)
@@ -95,7 +96,6 @@ def pixels(
         colour=colour,
         hide=hide,
     )
-    tau = Temperature(temperature)
     return Experiment(
         # No projection head: a pixel's vector itself must forget what the views change.
         model=Model(reader, choose_dense_encoder(encoder, dim=dim, width=width, weights=weights)),

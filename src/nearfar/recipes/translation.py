@@ -90,6 +90,7 @@ def translation(
     check_range(1, vocabulary=vocabulary, longest=longest, width=width, layers=layers)
     check_range(0, held_out=held_out, margin=margin, fakes=fakes, masked_words=masked_words)
     check_range(0, 1, "[)", drop=drop)
+    tau = Temperature(temperature)
     every, skipped = Bitext.read(path, languages)
     every, remarks = kept_apart(every, exclude)
     learned, judged = split(every, held_out)
@@ -97,7 +98,6 @@ def translation(
     network = encoder_for(encoder, reader, width, layers)
     if start is not None:
         begin_from(start, network)
-    tau = Temperature(temperature)
     pairs = TranslationPairs(learned, reader, drop)
     auxiliaries: dict[str, Auxiliary] = {}
     if isinstance(network, TextTransformer):
