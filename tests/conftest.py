@@ -49,7 +49,7 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nearfar.cli import main
 
     run = tmp_path_factory.mktemp("trained") / "run"
-    flags = ["--steps", "80", "--batch_size", "32", "--crop", "0.6"]
+    flags = ["--size", "16", "--steps", "80", "--batch_size", "32", "--crop", "0.6"]
     assert main(["train", "images", str(shapes), "--out", str(run), *flags]) == 0
     return run
 

@@ -99,7 +99,7 @@ def test_upgrad_hurts_neither_where_the_sum_does() -> None:
 
 
 def train(shapes: Path, out: Path, *flags: str) -> int:
-    every = ["--steps", "40", "--batch-size", "32", "--precision", "32-true", "--crop", "0.6"]
+    every = ["--steps=40", "--batch-size=32", "--size=16", "--precision=32-true", "--crop=0.6"]
     return main(["train", "images", str(shapes), "--out", str(out), *every, *flags])
 
 
@@ -129,7 +129,7 @@ class KilledError(Exception):
 
 
 def learn(shapes: Path, run: Run, kill_at: int | None) -> None:
-    settings = {"path": str(shapes), "objective": "info_nce+cross_entropy", "crop": 0.6}
+    settings = {"path": str(shapes), "size": 16, "objective": "info_nce+cross_entropy"}
     experiment = build(find("images"), settings, 0)
     draw, steps = experiment.pairs.draw, iter(range(1000))
 
@@ -139,7 +139,7 @@ def learn(shapes: Path, run: Run, kill_at: int | None) -> None:
         return draw(rows, device)
 
     experiment.pairs.draw = draw_or_die  # type: ignore[method-assign]
-    how = Train(steps=40, batch_size=16, precision="32-true", checkpoint_seconds=0.0)
+    how = Train(steps=25, batch_size=16, precision="32-true", checkpoint_seconds=0.0)
     fit(experiment, how, run)
     experiment.model.save(run.model)
 
@@ -148,7 +148,7 @@ def test_a_run_with_two_objectives_resumes_bit_for_bit(shapes: Path, tmp_path: P
     whole, pieces = Run(tmp_path / "whole"), Run(tmp_path / "pieces")
     learn(shapes, whole, None)
     with pytest.raises(KilledError):
-        learn(shapes, pieces, 25)
+        learn(shapes, pieces, 22)
     learn(shapes, pieces, None)
     one, other = (load_file(run.model / "model.safetensors") for run in (whole, pieces))
     assert all(torch.equal(one[name], other[name]) for name in one)

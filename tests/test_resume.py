@@ -29,7 +29,7 @@ STEPS = 40
 
 def words(shapes: Path, out: Path) -> list[str]:
     flags = ["--steps", str(STEPS), "--batch_size", "16", "--checkpoint_seconds", "0.2"]
-    return ["train", "images", str(shapes), "--out", str(out), *flags]
+    return ["train", "images", str(shapes), "--size", "16", "--out", str(out), *flags]
 
 
 def start(shapes: Path, out: Path, *flags: str, **more: object) -> subprocess.Popen[str]:
@@ -90,9 +90,9 @@ def test_kill_9_and_again(shapes: Path, whole: Path, tmp_path: Path) -> None:
 def test_a_bank_is_in_the_checkpoint(shapes: Path, tmp_path: Path) -> None:
     flags = ("--bank", "100", "--momentum", "0.9", "--cache-chunk", "8")
     process = start(shapes, tmp_path / "whole", *flags)
+    kill_9_and_again(shapes, tmp_path / "run", *flags)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    kill_9_and_again(shapes, tmp_path / "run", *flags)
     assert_same(tmp_path / "whole", tmp_path / "run")
 
 

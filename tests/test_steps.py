@@ -16,7 +16,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def lines(shapes: Path, out: Path, *flags: str) -> list[dict[str, float]]:
-    every = ["--steps", "20", "--batch-size=16", "--precision", "32-true", "--out", str(out)]
+    every = ["--steps=20", "--batch-size=16", "--size=16", "--precision=32-true", "--out", str(out)]
     assert main(["train", "images", str(shapes), *every, *flags]) == 0
     return Run(out).lines()
 

@@ -30,7 +30,7 @@ def trial(name: str, temperature: float, knn: float | None) -> Trial:
 
 def test_a_sweep_trains_compares_and_goes_on(shapes: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "sweep"
-    flags = ["--out", str(out), "--steps", "3", "--batch-size", "16"]
+    flags = ["--out", str(out), "--size", "16", "--steps", "3", "--batch-size", "16"]
     words = ["sweep", "images", str(shapes), "--temperature", "0.5,0.1", "--schedules", *flags]
     assert main(words) == 0
     said = capsys.readouterr().out
