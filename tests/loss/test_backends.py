@@ -21,8 +21,9 @@ from nearfar import (
     Temperature,
     info_nce,
 )
-from nearfar.loss import _small
-from nearfar.loss.push import Crowd, Game, _blocks, _early, _tiled, push
+from nearfar.loss import _small, _whole_rules
+from nearfar.loss._room import LARGE, ROOM
+from nearfar.loss.push import Crowd, Game, _blocks, _early, _product, _tiled, push
 
 N, D = 23, 6
 IDS = torch.arange(N) // 2
@@ -130,18 +131,47 @@ def test_tiles_equal_the_stored_matrix(
         assert error < (2e-3 if tau < 0.01 else 2e-5)
 
 
-@pytest.mark.parametrize("few", [0, N])
+@pytest.mark.parametrize(("few", "large"), [(0, LARGE), (0, 0), (N, LARGE)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("tau", [1e-3, 0.1, 10.0])
 @pytest.mark.parametrize("name", FORMS)
 def test_one_node_equals_the_stored_matrix(
-    name: str, tau: float, dtype: torch.dtype, few: int, monkeypatch: pytest.MonkeyPatch
+    name: str, tau: float, dtype: torch.dtype, few: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_small, "FEW", few)
+    for module in (_whole_rules, _product):
+        monkeypatch.setattr(module, "LARGE", large)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     for got, exact in zip(outcome(FORMS[name], tau, dtype, "auto"), stored, strict=True):
         error = (got.double() - exact).abs().max() / exact.abs().max().clamp_min(1)
         assert error < (1e-11 if dtype == torch.float64 else 2e-3 if tau < 0.01 else 2e-5)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda q, k, engine: InfoNCE(decoupled=True, backend=engine)(q, k),
+        lambda q, k, engine: ClipLoss(backend=engine)(q, k, 10.0),
+        lambda q, k, engine: NTXentLoss(backend=engine)(q[:512], k[:512]),
+        lambda q, k, engine: SupConLoss(backend=engine)(q, torch.arange(1024) % 7),
+        lambda q, k, engine: SigLipLoss(backend=engine)(q, k, 10.0, -5.0),
+    ],
+)
+def test_large_matrices_lie_in_memory_that_is_used_again(form: Form) -> None:
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        q, k = (torch.randn(1024, 8, generator=generator).requires_grad_() for _ in range(2))
+        before = [id(memory) for memory in ROOM.free]
+        found, wanted = (
+            torch.autograd.grad(form(q, k, engine), (q, k), materialize_grads=True)
+            for engine in ("auto", "dense")
+        )
+        for got, exact in zip(found, wanted, strict=True):
+            torch.testing.assert_close(got, exact, rtol=0, atol=1e-4 * float(exact.abs().max()))
+        if seed:
+            # The first batch has left enough for the second.
+            assert sorted(before) == sorted(id(memory) for memory in ROOM.free)
+            assert sum(len(memory) >= 4 * 1024**2 for memory in ROOM.free) > 1
 
 
 @pytest.mark.usefixtures("small_tiles")

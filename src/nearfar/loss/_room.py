@@ -19,6 +19,8 @@ from torch import Tensor
 # matrix of twice as many. Of all that was used, so much lies ready at most.
 KEEP = 512 * 2**20
 READY = 2 * KEEP
+# Fewer entries than these come faster from PyTorch, again and again, in small batches.
+LARGE = 2**20
 # More bytes than this are not found in a cache when they are read again.
 FAR = 32 * 2**20
 # Bytes of a huge page on common processors, how Linux is asked for them, and for pages that no

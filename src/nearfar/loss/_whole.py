@@ -20,7 +20,7 @@ from nearfar.loss._unit import across, scaled
 from nearfar.loss.push import LOG, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
-MOST = 2048 * 2048
+MOST = 1536 * 1536
 
 
 class Rule(Protocol):

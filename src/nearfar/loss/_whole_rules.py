@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss._room import LARGE, ROOM
 from nearfar.loss._whole import OutOfRangeError
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
@@ -65,16 +66,16 @@ class Softmax:
         weight = own / sums
         if self.both:
             row, column = weight.unbind()
-            out = torch.add(row.unsqueeze(1), column).mul_(tile)
+            out = torch.add(row.unsqueeze(1), column, out=_room(tile)).mul_(tile)
             out.diagonal().sub_(own.sum(0))
         elif self.views:
-            out = torch.add(weight.unsqueeze(1), weight).mul_(tile)
+            out = torch.add(weight.unsqueeze(1), weight, out=_room(tile)).mul_(tile)
             both = own.view(2, -1).sum(0)
             half = both.shape[0]
             out.diagonal(half).sub_(both)
             out.diagonal(-half).sub_(both)
         else:
-            out = tile * weight.unsqueeze(1)
+            out = torch.mul(tile, weight.unsqueeze(1), out=_room(tile))
             out.diagonal().sub_(own)
         return out
 
@@ -94,12 +95,13 @@ class LogSoftmax:
         self.both = both
 
     def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        logs = [tile.log_softmax(dim) for dim in ((1, 0) if self.both else (1,))]
+        sides = (1, 0) if self.both else (1,)
+        logs = [torch.log_softmax(tile, side, out=_room(tile)) for side in sides]
         loss = torch.stack([log.diagonal() for log in logs]).neg_()
         return loss, loss.numel(), logs
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
-        shares = [log.exp() for log in kept]
+        shares = [torch.exp(log, out=_room(log)) for log in kept]
         if grad is None:
             own: Tensor | int = len(kept)
         else:
@@ -130,7 +132,8 @@ class Labels:
         anchors = int(self.anchor.sum())
         if not anchors or int(self.count.max()) == tile.shape[0] - 1:
             raise OutOfRangeError
-        partner = self.positive.to(tile.dtype) / self.count.clamp_min(1)[:, None]
+        each = self.count.clamp_min(1).to(tile.dtype)[:, None]
+        partner = torch.div(self.positive, each, out=_room(tile))
         pull = torch.linalg.vecdot(tile, partner).mul_(_LN2)
         total = tile.fill_diagonal_(-torch.inf).exp2_().sum(1)
         logs = total.log()
@@ -142,8 +145,9 @@ class Labels:
         total, partner = kept
         own = self.anchor if grad is None else self.anchor * grad
         row = own / total
-        pull = partner * own[:, None]
-        return torch.add(row[:, None], row).mul_(tile).sub_(pull).sub_(pull.T)
+        pull = torch.mul(partner, own[:, None], out=_room(tile))
+        force = torch.add(row[:, None], row, out=_room(tile))
+        return force.mul_(tile).sub_(pull).sub_(pull.T)
 
 
 class Sigmoid:
@@ -167,14 +171,20 @@ class Sigmoid:
                 raise OutOfRangeError
             tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
         tile.diagonal().neg_()
-        return softplus(tile, threshold=40), tile.shape[0], []
+        found = softplus(tile, threshold=40, out=_room(tile))  # type: ignore[call-arg]
+        return found, tile.shape[0], []
 
     def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
-        out = tile.sigmoid()
+        out = torch.sigmoid(tile, out=_room(tile))
         out.diagonal().neg_()
         if grad is not None:
             out *= grad[:, None]
         return out
+
+
+def _room(tile: Tensor) -> Tensor | None:
+    """For another matrix of its size; None: wherever PyTorch puts it."""
+    return None if tile.numel() < LARGE else ROOM.take(tile.shape, tile)
 
 
 def _check_range(logs: Tensor) -> None:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from nearfar.loss._room import LARGE, ROOM
+
 Product = Callable[[Tensor, Tensor], Tensor]
 # oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
 _MULTIPLE = 64
@@ -37,7 +39,9 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
         linear = _linear(a, b if b.is_contiguous() else b.T)
         if linear is not None:
             return linear(a, b.T).mul_(factor)
-    return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor)
+    height, width = a.shape[0], b.shape[1]
+    room = None if height * width < LARGE else ROOM.take((height, width), a)
+    return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor, out=room)
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:
