@@ -95,7 +95,7 @@ class SupConLoss(Loss):
             crowd, _ = shard.push(game, self.backend)
             everyone = shard.gather(z)
             sums = z.new_zeros(len(size), z.shape[1]).index_add(0, group, everyone)
-            pull = partners(z, sums[own] - z) * scale
+            pull = partners(z, sums.index_select(0, own) - z) * scale
             loss = crowd - pull / partner_count.clamp_min(1)
         else:
             strangers = Crowd(row_id=own, column_id=group)
@@ -139,7 +139,9 @@ def _positives(game: Game, shard: Shard, own: Tensor, group: Tensor, backend: Ba
         only_equal=True,
         left_out=Pairs(torch.arange(len(rows), device=rows.device), itself),
     )
-    key = None if alone else shard.gather(game.query)[columns]
-    log, _ = push(replace(game, query=game.query[rows], key=key, crowd=crowd), backend)
+    key = None if alone else shard.gather(game.query).index_select(0, columns)
+    log, _ = push(
+        replace(game, query=game.query.index_select(0, rows), key=key, crowd=crowd), backend
+    )
     log = log.masked_fill(log == -torch.inf, 0.0)
     return log[rows.argsort()]
