@@ -93,16 +93,14 @@ class SupConLoss(Loss):
         )
         if self.form == "out":
             crowd, _ = shard.push(game, self.backend)
-            everyone = shard.gather(z)
-            sums = z.new_zeros(len(size), z.shape[1]).index_add(0, group, everyone)
-            pull = partners(z, sums.index_select(0, own) - z) * scale
-            loss = crowd - pull / partner_count.clamp_min(1)
+            pull = _pull(z, own, shard.gather(z), group, size) * scale
+            total = torch.where(anchor, crowd, 0.0).sum() - pull
         else:
             strangers = Crowd(row_id=own, column_id=group)
             negative, _ = shard.push(replace(game, crowd=strangers), self.backend)
             positive = _positives(game, shard, own, group, self.backend)
             loss = contrast(negative, positive) + partner_count.clamp_min(1).to(z.dtype).log()
-        total = torch.where(anchor, loss, 0.0).sum()
+            total = torch.where(anchor, loss, 0.0).sum()
         return check.finite_loss(
             shard.ranks.total(total, anchor.sum(), mean=True), scale, embeddings=embeddings
         )
@@ -123,6 +121,26 @@ class SupConLoss(Loss):
             form=self.form,
             **self.engine,
         )
+
+
+def _pull(z: Tensor, own: Tensor, everyone: Tensor, group: Tensor, size: Tensor) -> Tensor:
+    """Each row's mean similarity to its positives, added up, 0-dim.
+
+    A label's similarities add up to a product of two sums, less those of rows with themselves.
+
+    Args:
+        z: (n, D) rows of this rank.
+        own: (n,) their labels, counted from 0.
+        everyone: (N, D) rows of all ranks.
+        group: (N,) theirs.
+        size: (L,) rows of each label.
+    """
+    none = z.new_zeros(len(size), z.shape[1])
+    sums = none.index_add(0, group, everyone)
+    mine = sums if everyone is z else none.index_add(0, own, z)
+    itself = z.new_zeros(len(size)).index_add(0, own, partners(z, z))
+    each = (partners(mine, sums) - itself) / (size - 1).clamp_min(1)
+    return torch.where(size > 1, each, 0.0).sum()
 
 
 def _positives(game: Game, shard: Shard, own: Tensor, group: Tensor, backend: Backend) -> Tensor:
