@@ -135,9 +135,9 @@ def _pull(z: Tensor, own: Tensor, everyone: Tensor, group: Tensor, size: Tensor)
         group: (N,) theirs.
         size: (L,) rows of each label.
     """
-    none = z.new_zeros(len(size), z.shape[1])
-    sums = none.index_add(0, group, everyone)
-    mine = sums if everyone is z else none.index_add(0, own, z)
+    zeros = z.new_zeros(len(size), z.shape[1])
+    sums = zeros.index_add(0, group, everyone)
+    mine = sums if everyone is z else zeros.index_add(0, own, z)
     itself = z.new_zeros(len(size)).index_add(0, own, partners(z, z))
     each = (partners(mine, sums) - itself) / (size - 1).clamp_min(1)
     return torch.where(size > 1, each, 0.0).sum()
