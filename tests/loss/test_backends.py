@@ -21,9 +21,9 @@ from nearfar import (
     Temperature,
     info_nce,
 )
-from nearfar.loss import _small, _whole_rules
+from nearfar.loss import _room, _small
 from nearfar.loss._room import LARGE, ROOM
-from nearfar.loss.push import Crowd, Game, _blocks, _early, _product, _tiled, push
+from nearfar.loss.push import Crowd, Game, _blocks, _early, _tiled, push
 
 N, D = 23, 6
 IDS = torch.arange(N) // 2
@@ -139,8 +139,7 @@ def test_one_node_equals_the_stored_matrix(
     name: str, tau: float, dtype: torch.dtype, few: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_small, "FEW", few)
-    for module in (_whole_rules, _product):
-        monkeypatch.setattr(module, "LARGE", large)
+    monkeypatch.setattr(_room, "LARGE", large)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     for got, exact in zip(outcome(FORMS[name], tau, dtype, "auto"), stored, strict=True):
         error = (got.double() - exact).abs().max() / exact.abs().max().clamp_min(1)

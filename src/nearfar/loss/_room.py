@@ -81,3 +81,8 @@ class Room:
 
 
 ROOM = Room()
+
+
+def large(height: int, width: int, like: Tensor) -> Tensor | None:
+    """Room for a matrix; None, which operations take for ``out``, where PyTorch's is faster."""
+    return None if height * width < LARGE else ROOM.take((height, width), like)

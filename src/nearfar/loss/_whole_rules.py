@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from nearfar.loss._room import LARGE, ROOM
+from nearfar.loss._room import large
 from nearfar.loss._whole import OutOfRangeError
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
@@ -184,7 +184,8 @@ class Sigmoid:
 
 def _room(tile: Tensor) -> Tensor | None:
     """For another matrix of its size; None: wherever PyTorch puts it."""
-    return None if tile.numel() < LARGE else ROOM.take(tile.shape, tile)
+    height, width = tile.shape
+    return large(height, width, tile)
 
 
 def _check_range(logs: Tensor) -> None:

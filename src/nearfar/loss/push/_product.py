@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from nearfar.loss._room import LARGE, ROOM
+from nearfar.loss._room import large
 
 Product = Callable[[Tensor, Tensor], Tensor]
 # oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
@@ -39,8 +39,7 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
         linear = _linear(a, b if b.is_contiguous() else b.T)
         if linear is not None:
             return linear(a, b.T).mul_(factor)
-    height, width = a.shape[0], b.shape[1]
-    room = None if height * width < LARGE else ROOM.take((height, width), a)
+    room = large(a.shape[0], b.shape[1], a)
     return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor, out=room)
 
 
