@@ -91,7 +91,7 @@ FORMS: dict[str, Form] = {
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    sides = {"HEIGHT": 4, "WIDTH": 7, "KEPT_HEIGHT": 9, "KEPT_WIDTH": 11, "LOWEST": 4}
+    sides = {"HEIGHT": 9, "WIDTH": 7, "LOWEST": 4, "ALONE": 4}
     for name, size in sides.items():
         monkeypatch.setattr(_blocks, name, size)
 
@@ -105,7 +105,7 @@ def outcome(form: Form, tau: float, dtype: torch.dtype, backend: str) -> list[Te
     inputs = (q, k, temperature.log)
     grads = torch.autograd.grad(loss, inputs, materialize_grads=True, retain_graph=True)
     again = torch.autograd.grad(loss, inputs, materialize_grads=True)
-    # Of tiles of other sides, as they are not kept any more.
+    # Of tiles that are computed again, as they are not kept any more.
     torch.testing.assert_close(grads, again)
     return [loss.detach(), *grads]
 

@@ -50,7 +50,7 @@ def outcome(name: str, inputs: tuple[Tensor, ...], backend: str) -> list[Tensor]
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
-    sides = {"HEIGHT": 20, "WIDTH": 7, "KEPT_HEIGHT": 20, "KEPT_WIDTH": 7, "LOWEST": 5}
+    sides = {"HEIGHT": 20, "WIDTH": 7, "LOWEST": 5}
     for name, size in sides.items():
         monkeypatch.setattr(_blocks, name, size)
     monkeypatch.setattr(_early, "STRIPE", 3 * N)

@@ -13,13 +13,14 @@ from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
 
-# Rows and columns of a tile: 4 MiB of float32, which stay in cache.
-HEIGHT, WIDTH = 1024, 1024
-# Of a tile that is kept: it leaves the cache anyway, and products of larger ones are faster.
-KEPT_HEIGHT, KEPT_WIDTH = 4096, 1024
+# Rows and columns of a tile of float32, 16 MiB; as many bytes in bfloat16 have twice the columns.
+# Products of smaller ones are slower, by more than what stays in a cache nearer by is faster.
+HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
 # here to there, where several are taken at once.
 SQUARES, LOWEST, HIGHEST = 8, 128, 512
+# Rows of one that is taken alone, and of a tile of which only what lies near the diagonal counts.
+ALONE = 1024
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Blocks:
     Args:
         game: Who plays.
         height: Rows of a tile, at most; None: HEIGHT.
-        width: Columns of a tile, at most; None: WIDTH.
+        width: Columns of a tile, at most; None: WIDTH, in bfloat16 twice as many.
         several: Equal tiles along a triangle's diagonal may be taken at once.
 
     Attributes:
@@ -119,11 +120,12 @@ class Blocks:
         several: bool = False,
     ) -> None:
         rows, columns = len(game.query), len(game.keys)
-        height, width = height or HEIGHT, width or WIDTH
+        height = height or (min(HEIGHT, ALONE) if game.crowd.only_equal else HEIGHT)
+        width = width or WIDTH * (2 if game.bf16 else 1)
         # So many rows and columns, counted from the first, lie in one panel at most.
         cell = height, max(1, columns)
         if game.triangle:
-            side = min(HIGHEST if several else HEIGHT, height, max(LOWEST, rows // SQUARES))
+            side = min(HIGHEST if several else ALONE, height, max(LOWEST, rows // SQUARES))
             cell = side, side
             panels = triangle(-(-rows // side), side, height)
         else:

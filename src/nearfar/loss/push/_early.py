@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
-from nearfar.loss.push import _blocks, _dense, _tiled
+from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
@@ -24,8 +24,8 @@ from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._tiles import LOG2E, Tiles
 
-# Entries of a stripe: 64 MiB of float32.
-STRIPE = 16 * 2**20
+# Rows and entries of a stripe, at most: 64 MiB of float32.
+ROWS, STRIPE = 1024, 16 * 2**20
 # Base 2: between logits of at most this size, factors may change places and nothing underflows.
 NARROW = 30.0
 
@@ -134,7 +134,7 @@ def _stripes(
     shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
     lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
-    height = max(1, min(_blocks.HEIGHT, STRIPE // width))
+    height = max(1, min(ROWS, STRIPE // width))
     tiles = Tiles(game, shift, Blocks(game, height, width))
     gradients = Gradients(
         game, tiles, factor=game.scale.item(), needs_query=needs_query, needs_key=needs_key

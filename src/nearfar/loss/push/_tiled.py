@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._room import FAR, KEEP
-from nearfar.loss.push import _blocks, _running
+from nearfar.loss.push import _running
 from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
@@ -89,7 +89,7 @@ def backward(
         game, (row[0], None if column is None else column[0]), shift
     )
     if fixed:
-        tiles = Tiles(game, shift, _cut(game, keep=False) if kept is None else kept.blocks)
+        tiles = Tiles(game, shift, _cut(game) if kept is None else kept.blocks)
     else:
         tiles = Tiles(game, None)
     gradients = Gradients(
@@ -131,19 +131,15 @@ def _similarity(game: Game) -> float:
     return lengths[0] * lengths[-1]
 
 
-def _cut(game: Game, *, keep: bool) -> Blocks:
-    """Tiles that are kept, or computed again."""
-    height, width = _blocks.HEIGHT, _blocks.WIDTH
-    if keep:  # as many bytes in bfloat16
-        height, width = _blocks.KEPT_HEIGHT, _blocks.KEPT_WIDTH * (2 if game.bf16 else 1)
+def _cut(game: Game) -> Blocks:
     # PyTorch makes several rounded products slower than one after the other.
-    return Blocks(game, height, width, several=not game.bf16)
+    return Blocks(game, several=not game.bf16)
 
 
 def _sums(game: Game, shift: float, *, keep: bool) -> tuple[Tensor, Tensor | None, Kept | None]:
     size = len(game.query) * len(game.keys) * (2 if game.bf16 else game.query.element_size())
     keep = keep and size <= KEEP * (2 if game.triangle else 1)
-    tiles = Tiles(game, shift, _cut(game, keep=keep))
+    tiles = Tiles(game, shift, _cut(game))
     rows = game.query.new_zeros(len(game.query))
     columns = rows if game.triangle else game.keys.new_zeros(len(game.keys))
     passes, store = passes_over(tiles), tiles.store() if keep else None
