@@ -17,7 +17,7 @@ from torch import Tensor
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact, measured, working
 from nearfar.loss._unit import across, scaled
-from nearfar.loss.push import LOG, gradients, product
+from nearfar.loss.push import LOG, STEEP, gradients, product, without_faint
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 1536 * 1536
@@ -29,33 +29,38 @@ class Rule(Protocol):
     Attributes:
         views: The rows are each other's candidates.
         base: What logits are multiplied by before `loss` sees them.
-        least: Forces would get lost in a loss below this.
     """
 
     views: bool
     base: float
-    least: float
 
-    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+    def least(self, scale: float) -> float:
+        """Forces would get lost in a loss below this."""
+
+    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         """Losses, what their sum is divided by for the mean, and what `force` needs.
 
         The losses are (N,); (2, N) where both sides ask; (N, M) where every pair does.
 
         Args:
             tile: (N, M) logits, to be overwritten.
-            bound: No logit is further from zero, before the multiplication by ``base``.
+            scale: Of the logits, before the multiplication by ``base``.
+            bound: No logit is further from zero, also before it.
 
         Raises:
             OutOfRangeError: Exponentials leave the number range, or a crowd is empty.
         """
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
-        """The gradient by the logits; of views, added to its transpose.
+    def force(
+        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
+    ) -> tuple[Tensor, float]:
+        """The gradient by the logits; of views, added to its transpose. And a factor of it.
 
         Args:
             tile: What `loss` has made of it.
             kept: What `loss` has kept.
             grad: (N,) what comes in for each row; None: one.
+            scale: Of the logits.
         """
 
 
@@ -130,7 +135,7 @@ class _Whole(torch.autograd.Function):
         k, k_length = (q, q_length) if y is None else _unit(y, one)
         with exact(q):
             tile = product(q, k.T, number * rule.base)
-            loss, count, kept = rule.loss(tile, number if normalize else math.inf)
+            loss, count, kept = rule.loss(tile, number, number if normalize else math.inf)
         if reduction == "none":
             loss = loss.mean(0) if loss.ndim == 2 else loss
             lowest, highest = (end.item() for end in loss.aminmax())
@@ -139,7 +144,7 @@ class _Whole(torch.autograd.Function):
             count = max(1, count // means)
             loss = loss.mean() if count == loss.numel() else loss.sum() / count
             lowest = highest = loss.item() / means
-        if not rule.least <= lowest <= highest < math.inf:
+        if not rule.least(number) <= lowest <= highest < math.inf:
             raise OutOfRangeError
         ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
         learned = scale if isinstance(scale, Tensor) else None
@@ -159,9 +164,13 @@ class _Whole(torch.autograd.Function):
             return *gradients(again, (query, key, scale, bias), [grad]), None, None, None, None
         if grad.ndim:
             top, (grad,) = measured(grad)
-            force, factor = ctx.rule.force(tile, kept, grad), top.item()
+            force, factor = ctx.rule.force(tile, kept, grad, ctx.number)
+            factor *= top.item()
         else:
-            force, factor = ctx.rule.force(tile, kept, None), grad.item() / ctx.count
+            force, factor = ctx.rule.force(tile, kept, None, ctx.number)
+            factor *= grad.item() / ctx.count
+        if ctx.number > STEEP:
+            without_faint(force)
         x, y = working(query), None if key is None else working(key)
         q = x if q is None else q
         k = (q if y is None else y) if k is None else k

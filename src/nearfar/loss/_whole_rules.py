@@ -10,12 +10,17 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._room import large
 from nearfar.loss._whole import OutOfRangeError
+from nearfar.loss.push import STEEP
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
 # Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
 _LOWEST = -59.0
+# Base 2: of logits after a shift, the highest, whose exponentials can be summed.
+_TOP = 100.0
 # A row's force is a multiple of its loss where that is small.
 _LEAST = math.exp(-40)
+# A loss of which a logarithm has all digits.
+LOW = 1 / 16
 
 
 class Softmax:
@@ -34,9 +39,11 @@ class Softmax:
         self, *, both: bool = False, views: bool = False, decoupled: bool, ids: Tensor | None
     ) -> None:
         self.both, self.views, self.decoupled, self.ids = both, views, decoupled, ids
-        self.least = -math.inf if decoupled else _LEAST
 
-    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+    def least(self, scale: float) -> float:
+        return -math.inf if self.decoupled or scale > STEEP else _LEAST
+
+    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         itself = tile.diagonal()
         if self.views:
             half = tile.shape[0] // 2
@@ -48,6 +55,7 @@ class Softmax:
         itself.fill_(-torch.inf)
         if self.ids is not None:
             tile.masked_fill_(self.ids[:, None] == self.ids, -torch.inf)
+        own -= _shift(tile, scale)
         tile.exp2_()
         # One row for each side that asks: small operations cost by their number.
         sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)
@@ -58,11 +66,18 @@ class Softmax:
         loss = gap if self.decoupled else softplus(gap, threshold=40)
         return loss, gap.numel(), [sums, gap]
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+    def force(
+        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
+    ) -> tuple[Tensor, float]:
         sums, gap = kept
         own = torch.ones_like(gap) if self.decoupled else gap.sigmoid()
         if grad is not None:
             own *= grad / 2 if self.both else grad
+        largest = 1.0
+        if scale > STEEP:
+            # Small as all may be, beside each other they are not.
+            largest = own.abs().amax().item() or 1.0
+            own /= largest
         weight = own / sums
         if self.both:
             row, column = weight.unbind()
@@ -77,7 +92,7 @@ class Softmax:
         else:
             out = torch.mul(tile, weight.unsqueeze(1), out=_room(tile))
             out.diagonal().sub_(own)
-        return out
+        return out, largest
 
 
 class LogSoftmax:
@@ -89,18 +104,23 @@ class LogSoftmax:
         both: Columns ask as well.
     """
 
-    views, base, least = False, 1.0, 1 / 16
+    views, base = False, 1.0
 
     def __init__(self, *, both: bool) -> None:
         self.both = both
 
-    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+    def least(self, scale: float) -> float:
+        return LOW
+
+    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         sides = (1, 0) if self.both else (1,)
         logs = [torch.log_softmax(tile, side, out=_room(tile)) for side in sides]
         loss = torch.stack([log.diagonal() for log in logs]).neg_()
         return loss, loss.numel(), logs
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+    def force(
+        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
+    ) -> tuple[Tensor, float]:
         shares = [torch.exp(log, out=_room(log)) for log in kept]
         if grad is None:
             own: Tensor | int = len(kept)
@@ -111,7 +131,7 @@ class LogSoftmax:
                 shares[1] *= each
         out = shares[0].add_(shares[1]) if self.both else shares[0]
         out.diagonal().sub_(own)
-        return out
+        return out, 1.0
 
 
 class Labels:
@@ -121,33 +141,39 @@ class Labels:
         labels: (N,) integers.
     """
 
-    views, base, least = True, _LOG2E, -math.inf
+    views, base = True, _LOG2E
 
     def __init__(self, labels: Tensor) -> None:
         self.positive = (labels[:, None] == labels).fill_diagonal_(False)
         self.count = self.positive.sum(1)
         self.anchor = self.count > 0
 
-    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+    def least(self, scale: float) -> float:
+        return -math.inf
+
+    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         anchors = int(self.anchor.sum())
         if not anchors or int(self.count.max()) == tile.shape[0] - 1:
             raise OutOfRangeError
         each = self.count.clamp_min(1).to(tile.dtype)[:, None]
         partner = torch.div(self.positive, each, out=_room(tile))
-        pull = torch.linalg.vecdot(tile, partner).mul_(_LN2)
-        total = tile.fill_diagonal_(-torch.inf).exp2_().sum(1)
+        pull = torch.linalg.vecdot(tile, partner)
+        pull -= _shift(tile.fill_diagonal_(-torch.inf), scale)
+        total = tile.exp2_().sum(1)
         logs = total.log()
         if bound > -_LOWEST:
             _check_range(logs)
-        return (logs - pull).mul_(self.anchor), anchors, [total, partner]
+        return logs.sub_(pull, alpha=_LN2).mul_(self.anchor), anchors, [total, partner]
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+    def force(
+        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
+    ) -> tuple[Tensor, float]:
         total, partner = kept
         own = self.anchor if grad is None else self.anchor * grad
         row = own / total
         pull = torch.mul(partner, own[:, None], out=_room(tile))
         force = torch.add(row[:, None], row, out=_room(tile))
-        return force.mul_(tile).sub_(pull).sub_(pull.T)
+        return force.mul_(tile).sub_(pull).sub_(pull.T), 1.0
 
 
 class Sigmoid:
@@ -158,12 +184,15 @@ class Sigmoid:
         ids: (N,) integers; other rows of the same id are left out.
     """
 
-    views, base, least = False, 1.0, -math.inf
+    views, base = False, 1.0
 
     def __init__(self, bias: float, ids: Tensor | None) -> None:
         self.bias, self.ids = bias, ids
 
-    def loss(self, tile: Tensor, bound: float) -> tuple[Tensor, int, list[Tensor]]:
+    def least(self, scale: float) -> float:
+        return -math.inf
+
+    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         tile.add_(self.bias)
         if self.ids is not None:
             same = self.ids[:, None] == self.ids
@@ -174,12 +203,25 @@ class Sigmoid:
         found = softplus(tile, threshold=40, out=_room(tile))  # type: ignore[call-arg]
         return found, tile.shape[0], []
 
-    def force(self, tile: Tensor, kept: list[Tensor], grad: Tensor | None) -> Tensor:
+    def force(
+        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
+    ) -> tuple[Tensor, float]:
         out = torch.sigmoid(tile, out=_room(tile))
         out.diagonal().neg_()
         if grad is not None:
             out *= grad[:, None]
-        return out
+        return out, 1.0
+
+
+def _shift(tile: Tensor, scale: float) -> float:
+    """What is taken from logits, in base 2, so that their exponentials can be summed."""
+    if scale <= -_LOWEST:
+        return 0.0
+    shift = tile.amax().item() - _TOP
+    if not math.isfinite(shift):
+        raise OutOfRangeError
+    tile -= shift
+    return shift
 
 
 def _room(tile: Tensor) -> Tensor | None:

@@ -17,9 +17,11 @@ __all__ = ["bare", "exponentiate", "force", "places", "sigmoid"]
 
 # The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
 _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
-# And of 2 atanh, up to 1/3: below 1e-8, too.
-_ODD = tuple(np.float32(2 / (2 * k + 1)) for k in range(8, -1, -1))
-_LEAST, _LN2, _SMALL = np.float32(-126), np.float32(math.log(2)), np.float32(1e-15)
+_LEAST, _LN2 = np.float32(-126), np.float32(math.log(2))
+# Forces below this are none: see `nearfar.loss.push._range`.
+_FAINT = np.float32(2.0**-100)
+# Entries whose product, each from one to two, is a number.
+_FACTORS = 512
 # Rows that are added to the sums of columns at once.
 _ROWS = 4
 
@@ -62,6 +64,8 @@ def exponentiate(
 
 def force(tile: Entries, row: Entries, column: Entries | None, out: Entries) -> None:
     """(row_i + column_j) tile_ij in ``out``, which may be the tile; of several as above.
+
+    What is too small to count is zero.
 
     Args:
         tile: (s * n, m).
@@ -107,15 +111,8 @@ def _exp2(x):
 
 
 @numba.njit(inline="always")
-def _log1p(x):
-    """log(1 + x) from 0 to 1, which is 2 atanh(x / (2 + x))."""
-    t = x / (ONE + ONE + x)
-    # Squares of less would be denormal, with which processors are slow.
-    square = max(t, _SMALL) * max(t, _SMALL)
-    total = _ODD[0]
-    for coefficient in _ODD[1:]:
-        total = total * square + coefficient
-    return total * t
+def _counting(force):
+    return ZERO if abs(force) < _FAINT else force
 
 
 @numba.njit
@@ -192,7 +189,7 @@ def _force(threads, tile, row, column, out):
             weight = row[number, i - number * each]
             for j in range(width):
                 both = weight if column is None else weight + column[number, j]
-                out[i, j] = store(both * load(source[i, j]), out[i, j])
+                out[i, j] = store(_counting(both * load(source[i, j])), out[i, j])
 
 
 @compiled
@@ -201,17 +198,25 @@ def _sigmoid(threads, tile, offset, scale, out, left_out):
     source = out if tile is None else tile
     sums = np.zeros((threads, 2))
     for thread in numba.prange(threads):
+        made = np.zeros(width, np.float32)
         for i in range(height * thread // threads, height * (thread + 1) // threads):
             _leave_out(source, i, left_out)
-            total = each = ZERO
+            highest = each = ZERO
             for j in range(width):
                 x = load(source[i, j]) + offset
                 # At most one, whatever x is.
                 small = _exp2(-abs(x))
                 slope = (ONE if x >= ZERO else small) / (ONE + small)
-                total += _log1p(small) + max(x, ZERO) * _LN2
+                highest += max(x, ZERO)
                 each += slope
-                out[i, j] = store(slope * scale, out[i, j])
-            sums[thread, 0] += total
+                made[j] = small
+                out[i, j] = store(_counting(slope * scale), out[i, j])
+            # log(1 + exp(x)), many of them by one logarithm; float32 would lose what is small.
+            for first in range(0, width, _FACTORS):
+                product = 1.0
+                for small in made[first : first + _FACTORS]:
+                    product *= 1.0 + np.float64(small)
+                sums[thread, 0] += math.log(product)
+            sums[thread, 0] += np.float64(highest) * math.log(2)
             sums[thread, 1] += each
     return sums

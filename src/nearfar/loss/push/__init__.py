@@ -12,11 +12,13 @@ from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners, pull
 from nearfar.loss.push._product import product, similarities
 from nearfar.loss.push._push import engine, push, push_pull
+from nearfar.loss.push._range import STEEP, without_faint
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
 __all__ = [
     "BACKENDS",
     "LOG",
+    "STEEP",
     "Backend",
     "Crowd",
     "Diagonal",
@@ -35,4 +37,5 @@ __all__ = [
     "sigmoid_pass",
     "sigmoid_push",
     "similarities",
+    "without_faint",
 ]

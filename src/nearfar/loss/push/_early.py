@@ -15,23 +15,25 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact
-from nearfar.loss.push import _dense, _tiled
+from nearfar.loss.push import _dense
 from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._partners import add_pull, pull
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._tiles import LOG2E, Tiles
+from nearfar.loss.push._range import LOG2E, LOWEST, bounded, shift_of
+from nearfar.loss.push._tiles import Tiles
 
 # Rows and entries of a stripe, at most: 64 MiB of float32.
 ROWS, STRIPE = 1024, 16 * 2**20
-# Base 2: between logits of at most this size, factors may change places and nothing underflows.
-NARROW = 30.0
+# Where all losses of a stripe are smaller, forces may be too small to count that are none too small
+# beside each other.
+_LEAST = 2.0**-40
 
 
 class _UnderflowError(ArithmeticError):
-    """A sum has lost what counts, or a crowd is empty: the other way says so, or does it."""
+    """Sums or forces lose what counts, or a crowd is empty: the other way does it, or says so."""
 
 
 def contrast_sum(
@@ -69,7 +71,7 @@ class _Early(torch.autograd.Function):
         decoupled: bool,
     ) -> Any:
         with exact(query):
-            game = _tiled.measured(game)
+            game = bounded(game)
             total, *ctx.found = _stripes(game, offset, decoupled, ctx.needs_input_grad)
         ctx.rules, ctx.decoupled = game.rules(), decoupled
         ctx.save_for_backward(query, key, scale, offset)
@@ -131,8 +133,7 @@ def _stripes(
     """
     needs_query, needs_key = needs[0] or needs[2], needs[1]
     positive = _positive(game, offset)
-    shift, narrow = _tiled.shift_of(game), _tiled.highest(game) <= NARROW
-    lowest = 2.0 ** _tiled.LOWEST[game.query.dtype]
+    shift, lowest = shift_of(game), 2.0 ** LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
     height = max(1, min(ROWS, STRIPE // width))
     tiles = Tiles(game, shift, Blocks(game, height, width))
@@ -147,21 +148,22 @@ def _stripes(
     passes = passes_over(tiles)
     crowds = passes.parts(lambda block: sums[block.rows])
     for block in tiles:
-        rows, tile = block.rows, tiles.narrow[block]
-        crowd = sums[rows]
-        passes.exponentials(block, passes.narrow[block], crowds[block])
+        rows, crowd = block.rows, sums[block.rows]
+        tile = passes.exponentials(block, passes.narrow[block], crowds[block])
         if (shift or game.crowd.picky) and not bool((crowd >= lowest).all()):
             raise _UnderflowError
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
         factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
-        queries = tiles.lying(block)
-        if narrow:
-            # A row's factor goes to its query, which is smaller than its tiles.
-            queries = queries * factor.to(queries.dtype)
+        if tiles.steep:
+            if (factor * crowd).amax().item() < _LEAST:
+                raise _UnderflowError
+            gradients.add(block, passes.forces(block, tile, factor, None))
         else:
-            tile *= factor[:, None].to(tile.dtype)
-        gradients.add(block, tile, queries)
-    if narrow and gradients.query is not None:
+            # A row's factor goes to its query, which is smaller than its tiles.
+            queries = tiles.lying(block)
+            queries = queries * factor.to(queries.dtype)
+            gradients.add(block, tiles.narrow[block], queries)
+    if not tiles.steep and gradients.query is not None:
         gradients.query *= share[:, None]
     gap = sums.log() - own
     total = (gap if decoupled else softplus(gap, threshold=40)).sum()

@@ -8,7 +8,7 @@ from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import add_product, add_turned
+from nearfar.loss.push._product import SMALL, add_product, add_turned
 from nearfar.loss.push._tiles import Tiles
 
 # Elements between two lines of keys' gradients: 64 bytes of float32, a line of the cache.
@@ -38,7 +38,9 @@ class Gradients:
         needs_query: bool = True,
         needs_key: bool = True,
     ) -> None:
-        self.tiles, self.triangle, self.factor = tiles, game.triangle, factor
+        self.tiles, self.triangle = tiles, game.triangle
+        small = abs(factor) < SMALL
+        self.factor, self.last = (1.0, factor) if small else (factor, 1.0)
         self.query = ROOM.take(game.query.shape, game.query) if needs_query else None
         # The keys' gradient lies on its side; of a triangle, it is the queries', too.
         self.turned: Tensor | None = None
@@ -81,6 +83,10 @@ class Gradients:
 
     def found(self) -> tuple[Tensor | None, Tensor | None]:
         """The queries' and the keys'; of a triangle, the first is both."""
+        if self.last != 1:
+            for gradient in (self.query, self.turned):
+                if gradient is not None:
+                    gradient *= self.last
         if self.turned is None:
             return self.query, None
         if self.triangle and self.query is not None:

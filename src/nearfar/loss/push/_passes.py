@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,8 @@ from torch.nn.functional import softplus
 from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
-from nearfar.loss.push._tiles import LOG2E, Tiles
+from nearfar.loss.push._range import LOG2E, without_faint
+from nearfar.loss.push._tiles import Tiles
 
 
 def passes_over(tiles: Tiles) -> Passes:
@@ -66,6 +68,7 @@ class Passes:
         tile = tiles.logits(block, tiles.wide[block])
         if tiles.shift:
             tile -= tiles.shift
+            torch.threshold_(tile, math.log2(torch.finfo(tile.dtype).tiny), -torch.inf)
         tile = torch.exp2(tile, out=tile if tiles.rounded else room)
         if rows is not None:
             rows += tile.sum(-1)
@@ -76,7 +79,7 @@ class Passes:
         return tile
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
-        """(row_i + column_j) tile_ij, as products take it.
+        """(row_i + column_j) tile_ij, as products take it, without what is too small to count.
 
         Args:
             block: Which.
@@ -93,7 +96,7 @@ class Passes:
             torch.mul(tile, row.unsqueeze(-1), out=room)
         else:
             torch.add(row.unsqueeze(-1), column.unsqueeze(-2), out=room).mul_(tile)
-        return tiles.operand(room, block)
+        return tiles.operand(without_faint(room) if tiles.steep else room, block)
 
     def sigmoids(
         self, block: Block, offset: float, scale: Tensor, *, small: bool
@@ -122,7 +125,8 @@ class Passes:
             torch.sigmoid(tile, out=force)
             total = softplus(tile, threshold=40).sum()
         each = force.sum()
-        return total, each, self.tiles.operand(force.mul_(scale), block)
+        force *= scale
+        return total, each, self.tiles.operand(force if small else without_faint(force), block)
 
 
 class FusedPasses(Passes):

@@ -21,6 +21,9 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
+# A smaller factor comes last: what it makes of a product's terms could be no normal numbers any
+# more, with which processors are slow.
+SMALL = 2.0**-60
 # What `product` adds nothing of.
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
@@ -39,8 +42,9 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
         linear = _linear(a, b if b.is_contiguous() else b.T)
         if linear is not None:
             return linear(a, b.T).mul_(factor)
-    room = large(a.shape[0], b.shape[1], a)
-    return torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=factor, out=room)
+    room, small = large(a.shape[0], b.shape[1], a), abs(factor) < SMALL
+    found = torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=1 if small else factor, out=room)
+    return found.mul_(factor) if small else found
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:

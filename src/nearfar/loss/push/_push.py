@@ -15,6 +15,7 @@ from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import add_pull, pull
+from nearfar.loss.push._range import bounded
 
 
 def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
@@ -55,7 +56,7 @@ class _Push(torch.autograd.Function):
     ) -> Any:
         with exact(query):
             if engine is _tiled:
-                game = _tiled.measured(game)
+                game = bounded(game)
             own = pull(game)
             rows, columns, kept = engine.forward(game, keep=any(ctx.needs_input_grad))
         # Tiles serve one backward pass; another computes them again.

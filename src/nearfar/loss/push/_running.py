@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._tiles import LOG2E, Tiles
+from nearfar.loss.push._range import LEAST, LOG2E, without_faint
+from nearfar.loss.push._tiles import Tiles
 
 
 def forward(game: Game) -> tuple[Tensor, Tensor | None]:
@@ -35,7 +38,7 @@ class _Sums:
             return
         top = torch.maximum(self.top[at], tile.amax(dim))
         shift = top.clamp_min(torch.finfo(top.dtype).min)
-        lifted = torch.sub(tile, shift.unsqueeze(dim), out=scratch)
+        lifted = _counting(torch.sub(tile, shift.unsqueeze(dim), out=scratch))
         self.sum[at] *= (self.top[at] - shift).exp2()
         self.sum[at] += lifted.exp2_().sum(dim)
         self.top[at] = top
@@ -68,8 +71,14 @@ class Force:
         tile = self.tiles.logits(block, self.tiles.wide[block])
         out = self.tiles.spare[block]
         log, weight = (side[block.rows, None] for side in self.row)
-        torch.sub(tile, log, out=out).exp2_().mul_(weight)
+        _counting(torch.sub(tile, log, out=out)).exp2_().mul_(weight)
         if self.column is not None:
             log, weight = (side[block.columns] for side in self.column)
-            out.addcmul_((tile - log).exp2_(), weight)
-        return out
+            out.addcmul_(_counting(tile.sub_(log)).exp2_(), weight)
+        return without_faint(out)
+
+
+def _counting(exponent: Tensor) -> Tensor:
+    """Exponents, with minus infinity in place of those of which too little would come."""
+    torch.threshold_(exponent, math.log2(LEAST[exponent.dtype]), -torch.inf)
+    return exponent

@@ -20,8 +20,8 @@ from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._tiled import shift_of
-from nearfar.loss.push._tiles import LOG2E, Tiles
+from nearfar.loss.push._range import LOG2E, shift_of
+from nearfar.loss.push._tiles import Tiles
 
 
 class Found(NamedTuple):

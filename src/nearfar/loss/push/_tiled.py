@@ -13,10 +13,8 @@ second exponential an entry (`_running`).
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from nearfar.loss._room import FAR, KEEP
@@ -25,12 +23,8 @@ from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._passes import passes_over
-from nearfar.loss.push._tiles import LOG2E, Tiles
-
-# Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
-# which what was lost to underflow does not count.
-_TOP = {torch.float32: 100.0, torch.float64: 900.0}
-LOWEST = {torch.float32: -86.0, torch.float64: -900.0}
+from nearfar.loss.push._range import LOG2E, LOWEST, TOP, shift_of
+from nearfar.loss.push._tiles import Tiles
 
 Logs = tuple[Tensor, Tensor | None]
 # The logsumexp of each row, or column, and the gradient that comes in for it.
@@ -103,32 +97,6 @@ def backward(
     for block in tiles:
         gradients.add(block, force.of(block))
     return gradients.found()
-
-
-def shift_of(game: Game) -> float:
-    """What is taken from base-2 logits so that their exponentials can be summed."""
-    return max(0.0, highest(game) - _TOP[game.query.dtype])
-
-
-def measured(game: Game) -> Game:
-    """The game, for whom it is known how high similarities are at most."""
-    return game if game.highest is not None else replace(game, highest=_similarity(game))
-
-
-def highest(game: Game) -> float:
-    """No base-2 logit is above this."""
-    similarity = _similarity(game) if game.highest is None else game.highest
-    bound = similarity * game.stretch * game.scale.item()
-    if game.crowd.bias is not None and game.crowd.bias.numel():
-        bound += max(0.0, float(game.crowd.bias.max()))
-    return bound * LOG2E
-
-
-def _similarity(game: Game) -> float:
-    """No q_i . k_j is above this."""
-    sides = [game.query] if game.triangle else [game.query, game.keys]
-    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
-    return lengths[0] * lengths[-1]
 
 
 def _cut(game: Game) -> Blocks:
@@ -207,4 +175,4 @@ class _Force:
 
 
 # Natural: one over the lowest sum that counts, under a shift or without one.
-_HIGHEST = {dtype: max(top, -LOWEST[dtype]) / LOG2E + 1 for dtype, top in _TOP.items()}
+_HIGHEST = {dtype: max(top, -LOWEST[dtype]) / LOG2E + 1 for dtype, top in TOP.items()}

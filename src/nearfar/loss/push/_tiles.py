@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -15,8 +14,7 @@ from nearfar.loss.push._blocks import Block, Blocks
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
-
-LOG2E = math.log2(math.e)
+from nearfar.loss.push._range import LOG2E, steep
 
 
 class Tiles:
@@ -37,7 +35,7 @@ class Tiles:
     """
 
     def __init__(self, game: Game, shift: float | None, blocks: Blocks | None = None) -> None:
-        self.crowd, self.shift, self.like = game.crowd, shift or 0.0, game.query
+        self.game, self.crowd, self.shift, self.like = game, game.crowd, shift or 0.0, game.query
         self.factor = game.scale.item() * LOG2E
         self.query, self.key = game.query, game.keys
         # Differences of large logits are no matter for bfloat16.
@@ -60,6 +58,11 @@ class Tiles:
         if stripe != self.stripe:
             self.stripe, self.turned = stripe, turned(self.queries[block])
         return self.turned
+
+    @cached_property
+    def steep(self) -> bool:
+        """Some forces may be too small to count."""
+        return steep(self.game)
 
     @cached_property
     def few(self) -> Pairs | None:

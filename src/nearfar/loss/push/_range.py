@@ -1,0 +1,59 @@
+"""How far logits reach, and which numbers are too small to count."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.push._game import Game
+
+LOG2E = math.log2(math.e)
+# Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
+# which what was lost to underflow does not count.
+TOP = {torch.float32: 100.0, torch.float64: 900.0}
+LOWEST = {torch.float32: -86.0, torch.float64: -900.0}
+# Beyond logits of this size some forces may be too small to count beside others. Up to it, factors
+# may change places and nothing underflows.
+STEEP = 20.0
+# Forces below this are none. Processors take up to a hundred times as long for products with
+# numbers, or of sums, that are below the smallest normal one: times an embedding, this is not.
+LEAST = {dtype: torch.finfo(dtype).tiny * 2**26 for dtype in TOP}
+
+
+def bounded(game: Game) -> Game:
+    """The game, for whom it is known how high similarities are at most."""
+    return game if game.highest is not None else replace(game, highest=_similarity(game))
+
+
+def highest(game: Game) -> float:
+    """No base-2 logit is above this."""
+    similarity = _similarity(game) if game.highest is None else game.highest
+    bound = similarity * game.stretch * game.scale.item()
+    if game.crowd.bias is not None and game.crowd.bias.numel():
+        bound += max(0.0, float(game.crowd.bias.max()))
+    return bound * LOG2E
+
+
+def shift_of(game: Game) -> float:
+    """What is taken from base-2 logits so that their exponentials can be summed."""
+    return max(0.0, highest(game) - TOP[game.query.dtype])
+
+
+def steep(game: Game) -> bool:
+    """Of the forces on one row, some may be too small to count beside others."""
+    return game.crowd.bias is not None or highest(game) > STEEP * LOG2E
+
+
+def without_faint(force: Tensor) -> Tensor:
+    """Forces, with zeros in place of those that are too small to count."""
+    return torch.hardshrink(force, LEAST[force.dtype], out=force)
+
+
+def _similarity(game: Game) -> float:
+    """No q_i . k_j is above this."""
+    sides = [game.query] if game.triangle else [game.query, game.keys]
+    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
+    return lengths[0] * lengths[-1]
