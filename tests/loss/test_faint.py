@@ -46,7 +46,8 @@ class Factors(TorchDispatchMode):
         if func in PRODUCTS and all(x.layout is torch.strided for x in args):
             self.seen += 1
             for x in args[-2:]:
-                size = x.abs()
+                # Either may be multiplied by it.
+                size = x.abs() * float((kwargs or {}).get("alpha", 1))
                 self.faint += int(((size > 0) & (size < torch.finfo(x.dtype).tiny)).sum())
         return func(*args, **(kwargs or {}))
 

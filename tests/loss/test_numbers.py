@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nearfar import ClipLoss, SigLipLoss, info_nce
 from nearfar.loss import _small, loops
-from nearfar.loss._whole_rules import LOW
+from nearfar.loss._whole_rules import LogSoftmax
 from nearfar.loss.push import _blocks, _early, _tiled
 
 N, D = 24, 16
@@ -146,7 +146,7 @@ def test_a_small_share_of_another_loss(
     got = torch.autograd.grad(loss * 2**-40, (q, k), allow_unused=True)
     for found, one in zip(got, wanted, strict=True):
         if found is not None and one is not None:
-            limit = 1e-5 * float(one.norm()) + 2**40 * torch.finfo(one.dtype).tiny
+            limit = 1e-4 * float(one.norm()) + 2**40 * torch.finfo(one.dtype).tiny
             torch.testing.assert_close(found * 2**40, one, rtol=1e-5, atol=limit)
 
 
@@ -160,7 +160,7 @@ def test_few_rows_keep_the_digits_of_a_small_loss(reduction: Any) -> None:
         got = info_nce(q.float(), k.float(), temperature=tau, symmetric=True, reduction=reduction)
         assert (got.double() - exact).norm() <= 1e-5 * exact.norm()
         mean = float(exact.sum()) / (1 if reduction == "mean" else 100)
-        met.add(mean >= LOW)
+        met.add(mean >= LogSoftmax.low)
     assert met == {True, False}
 
 

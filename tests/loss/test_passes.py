@@ -116,7 +116,7 @@ def test_what_is_not_a_number_comes_through(format: torch.dtype) -> None:
     assert not rows[:2].isfinite().any()
     assert rows[2] == 2
     nobody = LOOPS.places([])
-    sums = [LOOPS.sigmoid(row.clone()[None], 0.0, 1.0, row[None], nobody) for row in tile]
+    sums = [LOOPS.sigmoid(row.clone()[None], 0.0, row[None], nobody) for row in tile]
     assert all(x != x for x in sums[0])
     assert sums[1][0] == inf
     assert sums[2][0] == pytest.approx(1.0986123)
@@ -139,18 +139,18 @@ def test_forces(format: torch.dtype, both: bool) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("offset", [-14.4, 0.0, 30.0, 90.0, -100.0])
+@pytest.mark.parametrize("offset", [-14.4, 0.0, 30.0, 90.0, -40.0, -60.0, -100.0])
 def test_sigmoids(format: torch.dtype, offset: float) -> None:
     tile = logits(format)
     x = (tile.double() + offset) * torch.tensor(2.0).double().log()
     Diagonal(0, 3, 37).of(x).fill_(-torch.inf)
     out = torch.empty_like(tile)
-    total, each = LOOPS.sigmoid(tile, offset, 3.0, out, LOOPS.places([Diagonal(0, 3, 37)]))
-    assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6)
-    assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6)
+    total, each = LOOPS.sigmoid(tile, offset, out, LOOPS.places([Diagonal(0, 3, 37)]))
+    assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6, abs=0)
+    assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6, abs=0)
     # What is too small to count is none.
-    wanted = 3 * x.sigmoid()
-    wanted[wanted < 2.0**-100] = 0
+    wanted = x.sigmoid()
+    wanted[wanted < 2.0**-80] = 0
     near(out, wanted, 5e-6 if format == torch.float32 else 2**-8)
 
 

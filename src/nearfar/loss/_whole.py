@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import exact, measured, working
+from nearfar.loss._numbers import exact, measured, without_faint, working
 from nearfar.loss._unit import across, scaled
-from nearfar.loss.push import LOG, STEEP, gradients, product, without_faint
+from nearfar.loss.push import LOG, STEEP, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 1536 * 1536
@@ -35,7 +35,7 @@ class Rule(Protocol):
     base: float
 
     def least(self, scale: float) -> float:
-        """Forces would get lost in a loss below this."""
+        """A loss below this has lost digits, or its forces have."""
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         """Losses, what their sum is divided by for the mean, and what `force` needs.
@@ -60,7 +60,7 @@ class Rule(Protocol):
             tile: What `loss` has made of it.
             kept: What `loss` has kept.
             grad: (N,) what comes in for each row; None: one.
-            scale: Of the logits.
+            scale: As for `loss`.
         """
 
 

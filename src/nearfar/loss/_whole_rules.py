@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss._numbers import normal
 from nearfar.loss._room import large
 from nearfar.loss._whole import OutOfRangeError
 from nearfar.loss.push import STEEP
@@ -17,10 +18,8 @@ _LOG2E, _LN2 = math.log2(math.e), math.log(2)
 _LOWEST = -59.0
 # Base 2: of logits after a shift, the highest, whose exponentials can be summed.
 _TOP = 100.0
-# A row's force is a multiple of its loss where that is small.
+# Up to `STEEP`, a row's force is a multiple of its loss where that is small.
 _LEAST = math.exp(-40)
-# A loss of which a logarithm has all digits.
-LOW = 1 / 16
 
 
 class Softmax:
@@ -76,7 +75,7 @@ class Softmax:
         largest = 1.0
         if scale > STEEP:
             # Small as all may be, beside each other they are not.
-            largest = own.abs().amax().item() or 1.0
+            largest = torch.linalg.vector_norm(own, math.inf).item() or 1.0
             own /= largest
         weight = own / sums
         if self.both:
@@ -104,13 +103,13 @@ class LogSoftmax:
         both: Columns ask as well.
     """
 
-    views, base = False, 1.0
+    views, base, low = False, 1.0, 1 / 16
 
     def __init__(self, *, both: bool) -> None:
         self.both = both
 
     def least(self, scale: float) -> float:
-        return LOW
+        return self.low
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         sides = (1, 0) if self.both else (1,)
@@ -200,6 +199,8 @@ class Sigmoid:
                 raise OutOfRangeError
             tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
         tile.diagonal().neg_()
+        if scale > -_LOWEST:
+            normal(tile, math.e)
         found = softplus(tile, threshold=40, out=_room(tile))  # type: ignore[call-arg]
         return found, tile.shape[0], []
 
@@ -221,6 +222,7 @@ def _shift(tile: Tensor, scale: float) -> float:
     if not math.isfinite(shift):
         raise OutOfRangeError
     tile -= shift
+    normal(tile, 2.0)
     return shift
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numba
 import numpy as np
+import torch
 from torch import Tensor
 
+from nearfar.loss._numbers import FAINT
 from nearfar.loss.loops._numba import ONE, ZERO, bare, compiled, load, nothing, run, store
 from nearfar.loss.loops._past import BYTES, ENTRY, past, settle
 
@@ -17,11 +19,11 @@ __all__ = ["bare", "exponentiate", "force", "places", "sigmoid"]
 
 # The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
 _SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
-_LEAST, _LN2 = np.float32(-126), np.float32(math.log(2))
-# Forces below this are none: see `nearfar.loss.push._range`.
-_FAINT = np.float32(2.0**-100)
+_LEAST, _FAINT = np.float32(-126), np.float32(FAINT[torch.float32])
 # Entries whose product, each from one to two, is a number.
 _FACTORS = 512
+# The logarithm of one and less than this is less, to eight digits.
+_SMALL = np.float32(1e-8)
 # Rows that are added to the sums of columns at once.
 _ROWS = 4
 
@@ -77,19 +79,17 @@ def force(tile: Entries, row: Entries, column: Entries | None, out: Entries) -> 
 
 
 def sigmoid(
-    tile: Entries, offset: float, scale: float, out: Entries, left_out: np.ndarray
+    tile: Entries, offset: float, out: Entries, left_out: np.ndarray
 ) -> tuple[float, float]:
-    """Sums of log(1 + exp(x)) and of its derivative; the derivatives times ``scale`` in ``out``.
+    """Sums of log(1 + exp(x)) and of its derivative; the derivatives in ``out``.
 
     Args:
         tile: (n, m) logits x in base 2.
         offset: Added to each, in base 2, too.
-        scale: Of what comes out.
         out: (n, m), may be the tile.
         left_out: `places` of diagonals where zero is to come out.
     """
-    words = np.float32(offset), np.float32(scale)
-    sums = run(_sigmoid, _apart(tile, out), *words, out, left_out)
+    sums = run(_sigmoid, _apart(tile, out), np.float32(offset), out, left_out)
     return tuple(sums.sum(0).tolist())
 
 
@@ -193,7 +193,7 @@ def _force(threads, tile, row, column, out):
 
 
 @compiled
-def _sigmoid(threads, tile, offset, scale, out, left_out):
+def _sigmoid(threads, tile, offset, out, left_out):
     height, width = out.shape
     source = out if tile is None else tile
     sums = np.zeros((threads, 2))
@@ -201,22 +201,23 @@ def _sigmoid(threads, tile, offset, scale, out, left_out):
         made = np.zeros(width, np.float32)
         for i in range(height * thread // threads, height * (thread + 1) // threads):
             _leave_out(source, i, left_out)
-            highest = each = ZERO
+            above = below = each = ZERO
             for j in range(width):
                 x = load(source[i, j]) + offset
                 # At most one, whatever x is.
                 small = _exp2(-abs(x))
                 slope = (ONE if x >= ZERO else small) / (ONE + small)
-                highest += max(x, ZERO)
+                above += max(x, ZERO)
                 each += slope
-                made[j] = small
-                out[i, j] = store(_counting(slope * scale), out[i, j])
-            # log(1 + exp(x)), many of them by one logarithm; float32 would lose what is small.
+                made[j] = ZERO if small < _SMALL else small
+                below += small - made[j]
+                out[i, j] = store(_counting(slope), out[i, j])
+            # log(1 + exp(x)): many by one logarithm of a product.
             for first in range(0, width, _FACTORS):
                 product = 1.0
                 for small in made[first : first + _FACTORS]:
                     product *= 1.0 + np.float64(small)
                 sums[thread, 0] += math.log(product)
-            sums[thread, 0] += np.float64(highest) * math.log(2)
+            sums[thread, 0] += np.float64(above) * math.log(2) + np.float64(below)
             sums[thread, 1] += each
     return sums

@@ -12,7 +12,7 @@ from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners, pull
 from nearfar.loss.push._product import product, similarities
 from nearfar.loss.push._push import engine, push, push_pull
-from nearfar.loss.push._range import STEEP, without_faint
+from nearfar.loss.push._range import STEEP
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
 __all__ = [
@@ -37,5 +37,4 @@ __all__ = [
     "sigmoid_pass",
     "sigmoid_push",
     "similarities",
-    "without_faint",
 ]

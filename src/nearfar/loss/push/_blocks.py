@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nearfar.loss.loops import ready
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
 
 # Rows and columns of a tile of float32, 16 MiB; as many bytes in bfloat16 have twice the columns.
-# Products of smaller ones are slower, by more than what stays in a cache nearer by is faster.
+# Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. Where
+# loops are not ready, it has half the rows, and there is room for two.
 HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
 # here to there, where several are taken at once.
@@ -120,7 +122,8 @@ class Blocks:
         several: bool = False,
     ) -> None:
         rows, columns = len(game.query), len(game.keys)
-        height = height or (min(HEIGHT, ALONE) if game.crowd.only_equal else HEIGHT)
+        most = HEIGHT if ready(game.query, rows * columns) else -(-HEIGHT // 2)
+        height = height or (min(most, ALONE) if game.crowd.only_equal else most)
         width = width or WIDTH * (2 if game.bf16 else 1)
         # So many rows and columns, counted from the first, lie in one panel at most.
         cell = height, max(1, columns)

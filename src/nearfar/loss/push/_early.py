@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nearfar.loss._check import many
-from nearfar.loss._numbers import exact
+from nearfar.loss._numbers import FAINT, exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._choose import Backend, choose
@@ -27,9 +27,9 @@ from nearfar.loss.push._tiles import Tiles
 
 # Rows and entries of a stripe, at most: 64 MiB of float32.
 ROWS, STRIPE = 1024, 16 * 2**20
-# Where all losses of a stripe are smaller, forces may be too small to count that are none too small
-# beside each other.
-_LEAST = 2.0**-40
+# Times what is too small to count: where all losses of a stripe are smaller, so may all forces be,
+# which are none too small beside each other.
+_LEAST = 2.0**40
 
 
 class _UnderflowError(ArithmeticError):
@@ -155,7 +155,7 @@ def _stripes(
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
         factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
         if tiles.steep:
-            if (factor * crowd).amax().item() < _LEAST:
+            if (factor * crowd).amax().item() < _LEAST * FAINT[crowd.dtype]:
                 raise _UnderflowError
             gradients.add(block, passes.forces(block, tile, factor, None))
         else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nearfar.loss._numbers import SMALL
 from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import SMALL, add_product, add_turned
+from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._tiles import Tiles
 
 # Elements between two lines of keys' gradients: 64 bytes of float32, a line of the cache.

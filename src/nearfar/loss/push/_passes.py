@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss._numbers import normal, without_faint
 from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._blocks import Block
-from nearfar.loss.push._range import LOG2E, without_faint
+from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
 
 
@@ -68,7 +69,7 @@ class Passes:
         tile = tiles.logits(block, tiles.wide[block])
         if tiles.shift:
             tile -= tiles.shift
-            torch.threshold_(tile, math.log2(torch.finfo(tile.dtype).tiny), -torch.inf)
+            normal(tile, 2.0)
         tile = torch.exp2(tile, out=tile if tiles.rounded else room)
         if rows is not None:
             rows += tile.sum(-1)
@@ -99,19 +100,18 @@ class Passes:
         return tiles.operand(without_faint(room) if tiles.steep else room, block)
 
     def sigmoids(
-        self, block: Block, offset: float, scale: Tensor, *, small: bool
+        self, block: Block, offset: float, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Every pair on its own, its logit x plus an offset.
 
         Args:
             block: Which.
             offset: In base 2, as the tiles' logits.
-            scale: 0-dim factor of the forces.
             small: Exponentials of all logits can be multiplied.
 
         Returns:
-            The sums of log(1 + exp(x)) and of its derivative, 0-dim, and the derivatives times
-            ``scale``, as products take them.
+            The sums of log(1 + exp(x)) and of its derivative, 0-dim, and the derivatives, as
+            products take them.
         """
         tile = self.tiles.logits(block, self.tiles.wide[block]).add_(offset)
         force = self.tiles.spare[block]
@@ -121,11 +121,10 @@ class Passes:
             torch.div(tile, force, out=force)
             total = tile.log1p_().sum()
         else:
-            tile /= LOG2E
+            normal(tile.div_(LOG2E), math.e)
             torch.sigmoid(tile, out=force)
             total = softplus(tile, threshold=40).sum()
         each = force.sum()
-        force *= scale
         return total, each, self.tiles.operand(force if small else without_faint(force), block)
 
 
@@ -164,11 +163,11 @@ class FusedPasses(Passes):
         return self.tiles.narrow[block]
 
     def sigmoids(
-        self, block: Block, offset: float, scale: Tensor, *, small: bool
+        self, block: Block, offset: float, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
         tile, left_out, out = self._products(block), self.left_out[block], self.narrow[block]
-        total, each = self.loops.sigmoid(tile, offset, scale.item(), out, left_out)
+        total, each = self.loops.sigmoid(tile, offset, out, left_out)
         return total, each, self.tiles.narrow[block]
 
     def _products(self, block: Block) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from nearfar.loss._numbers import SMALL
 from nearfar.loss._room import large
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -21,9 +22,6 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
-# A smaller factor comes last: what it makes of a product's terms could be no normal numbers any
-# more, with which processors are slow.
-SMALL = 2.0**-60
 # What `product` adds nothing of.
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 

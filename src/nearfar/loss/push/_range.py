@@ -1,4 +1,4 @@
-"""How far logits reach, and which numbers are too small to count."""
+"""How far logits reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from nearfar.loss.push._game import Game
 
@@ -15,12 +14,9 @@ LOG2E = math.log2(math.e)
 # which what was lost to underflow does not count.
 TOP = {torch.float32: 100.0, torch.float64: 900.0}
 LOWEST = {torch.float32: -86.0, torch.float64: -900.0}
-# Beyond logits of this size some forces may be too small to count beside others. Up to it, factors
-# may change places and nothing underflows.
-STEEP = 20.0
-# Forces below this are none. Processors take up to a hundred times as long for products with
-# numbers, or of sums, that are below the smallest normal one: times an embedding, this is not.
-LEAST = {dtype: torch.finfo(dtype).tiny * 2**26 for dtype in TOP}
+# Beyond logits of this size, which is a temperature below 0.05, some forces may be too small to
+# count beside others. Up to it, factors may change places and nothing underflows.
+STEEP = 20.5
 
 
 def bounded(game: Game) -> Game:
@@ -45,11 +41,6 @@ def shift_of(game: Game) -> float:
 def steep(game: Game) -> bool:
     """Of the forces on one row, some may be too small to count beside others."""
     return game.crowd.bias is not None or highest(game) > STEEP * LOG2E
-
-
-def without_faint(force: Tensor) -> Tensor:
-    """Forces, with zeros in place of those that are too small to count."""
-    return torch.hardshrink(force, LEAST[force.dtype], out=force)
 
 
 def _similarity(game: Game) -> float:

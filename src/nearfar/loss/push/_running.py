@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from nearfar.loss._numbers import normal, without_faint
 from nearfar.loss.push._blocks import Block
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._range import LEAST, LOG2E, without_faint
+from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
 
 
@@ -38,7 +37,7 @@ class _Sums:
             return
         top = torch.maximum(self.top[at], tile.amax(dim))
         shift = top.clamp_min(torch.finfo(top.dtype).min)
-        lifted = _counting(torch.sub(tile, shift.unsqueeze(dim), out=scratch))
+        lifted = normal(torch.sub(tile, shift.unsqueeze(dim), out=scratch), 2.0)
         self.sum[at] *= (self.top[at] - shift).exp2()
         self.sum[at] += lifted.exp2_().sum(dim)
         self.top[at] = top
@@ -48,37 +47,30 @@ class _Sums:
 
 
 class Force:
-    """dL / dq of a tile of logits: for each row and column, its incoming gradient times p."""
+    """dL / ds of a tile of logits: for each row and column, its incoming gradient times p."""
 
     def __init__(
         self,
         tiles: Tiles,
-        game: Game,
         row: tuple[Tensor, Tensor],
         column: tuple[Tensor, Tensor] | None,
     ) -> None:
         self.tiles = tiles
-        self.row = self._side(game, *row)
-        self.column = None if column is None else self._side(game, *column)
+        self.row = self._side(*row)
+        self.column = None if column is None else self._side(*column)
 
     @staticmethod
-    def _side(game: Game, log: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def _side(log: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
         empty = log == -torch.inf
-        return (log * LOG2E).masked_fill_(empty, 0.0), (grad * game.scale).masked_fill_(empty, 0.0)
+        return (log * LOG2E).masked_fill_(empty, 0.0), grad.masked_fill(empty, 0.0)
 
     def of(self, block: Block) -> Tensor:
         """The forces of a tile, which is computed again."""
         tile = self.tiles.logits(block, self.tiles.wide[block])
         out = self.tiles.spare[block]
         log, weight = (side[block.rows, None] for side in self.row)
-        _counting(torch.sub(tile, log, out=out)).exp2_().mul_(weight)
+        normal(torch.sub(tile, log, out=out), 2.0).exp2_().mul_(weight)
         if self.column is not None:
             log, weight = (side[block.columns] for side in self.column)
-            out.addcmul_(_counting(tile.sub_(log)).exp2_(), weight)
+            out.addcmul_(normal(tile.sub_(log), 2.0).exp2_(), weight)
         return without_faint(out)
-
-
-def _counting(exponent: Tensor) -> Tensor:
-    """Exponents, with minus infinity in place of those of which too little would come."""
-    torch.threshold_(exponent, math.log2(LEAST[exponent.dtype]), -torch.inf)
-    return exponent

@@ -61,12 +61,14 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     offset = bias.item()
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
-    found = Gradients(game, tiles, needs_query=gradients, needs_key=gradients)
+    found = Gradients(
+        game, tiles, factor=game.scale.item(), needs_query=gradients, needs_key=gradients
+    )
     # exp2 must not overflow; the slower functions never do.
     spread = shift_of(game) + max(0.0, offset) * LOG2E
     passes = passes_over(tiles)
     for block in tiles:
-        loss, each, force = passes.sigmoids(block, offset * LOG2E, game.scale, small=spread < 20)
+        loss, each, force = passes.sigmoids(block, offset * LOG2E, small=spread < 20)
         total += loss
         grad_bias += each
         found.add(block, force)

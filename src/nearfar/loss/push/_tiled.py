@@ -82,18 +82,20 @@ def backward(
     fixed = kept is not None or _lossless(
         game, (row[0], None if column is None else column[0]), shift
     )
-    if fixed:
-        tiles = Tiles(game, shift, _cut(game) if kept is None else kept.blocks)
-    else:
-        tiles = Tiles(game, None)
-    gradients = Gradients(
-        game, tiles, factor=factor.item(), needs_query=needs_query, needs_key=needs_key
-    )
     force: _Force | _running.Force
     if fixed:
-        force = _Force(tiles, game, row, column, shift, kept)
+        tiles = Tiles(game, shift, _cut(game) if kept is None else kept.blocks)
+        force = _Force(tiles, row, column, shift, kept)
     else:
-        force = _running.Force(tiles, game, row, column)
+        tiles = Tiles(game, None)
+        force = _running.Force(tiles, row, column)
+    gradients = Gradients(
+        game,
+        tiles,
+        factor=factor.item() * game.scale.item(),
+        needs_query=needs_query,
+        needs_key=needs_key,
+    )
     for block in tiles:
         gradients.add(block, force.of(block))
     return gradients.found()
@@ -138,20 +140,19 @@ def _lossless(game: Game, logs: Logs, shift: float) -> bool:
 
 
 class _Force:
-    """dL / dq of a tile of exponentials: for each row and column, its incoming gradient times p."""
+    """dL / ds of a tile of exponentials: for each row and column, its incoming gradient times p."""
 
     def __init__(
         self,
         tiles: Tiles,
-        game: Game,
         row: Side,
         column: Side | None,
         shift: float,
         kept: Kept | None,
     ) -> None:
         self.passes = passes_over(tiles)
-        rows = self._weight(game, row, shift)
-        columns = None if column is None else self._weight(game, column, shift)
+        rows = self._weight(row, shift)
+        columns = None if column is None else self._weight(column, shift)
         self.rows = self.passes.parts(lambda block: block.down(rows))
         self.columns = self.passes.parts(
             lambda block: None if columns is None else block.across(columns)
@@ -160,11 +161,11 @@ class _Force:
         self.tiles = self.passes.parts(lambda block: None if room is None else block.among(room))
 
     @staticmethod
-    def _weight(game: Game, side: Side, shift: float) -> Tensor:
+    def _weight(side: Side, shift: float) -> Tensor:
         log, grad = side
         # An empty crowd has a tile of zeros: any finite weight will do.
         weight = (shift / LOG2E - log).clamp_max_(_HIGHEST[log.dtype]).exp_()
-        return weight.mul_(grad).mul_(game.scale)
+        return weight.mul_(grad)
 
     def of(self, block: Block) -> Tensor:
         """The forces of a tile, as products take them; it is computed again if it was not kept."""
