@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -81,6 +82,7 @@ def field(
     return present, absent
 
 
+@cache
 def labels(rows: int) -> Tensor:
     """SupCon's labels of the two batches, one after the other."""
     return (torch.arange(rows) // ITEMS_PER_LABEL).repeat(2)

@@ -14,7 +14,7 @@ _NOTHING = nullcontext()
 # to a hundred times as long for products with numbers, or of sums, that are below the smallest
 # normal one: times an embedding and a loss's share in a mean, this is not.
 FAINT = {kind: torch.finfo(kind).tiny * 2**46 for kind in (torch.float32, torch.float64)}
-# A factor below this is none that a product may take along.
+# A product may take a factor along, unless it is smaller: times what counts, it would be too small.
 SMALL = 2.0**-24
 
 

@@ -21,7 +21,7 @@ from nearfar.loss._whole_rules import Labels
 from nearfar.loss.push import Backend, Crowd, Game, Pairs, partners, push
 
 # Rows up to which `Labels`, which stores three matrices, is the faster way.
-_FEW = 512
+_FEW = 1024
 
 
 class SupConLoss(Loss):

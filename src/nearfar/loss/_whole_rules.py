@@ -143,36 +143,37 @@ class Labels:
     views, base = True, _LOG2E
 
     def __init__(self, labels: Tensor) -> None:
-        self.positive = (labels[:, None] == labels).fill_diagonal_(False)
-        self.count = self.positive.sum(1)
-        self.anchor = self.count > 0
+        self.labels = labels
 
     def least(self, scale: float) -> float:
         return -math.inf
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        anchors = int(self.anchor.sum())
-        if not anchors or int(self.count.max()) == tile.shape[0] - 1:
+        room = _room(tile)
+        room = torch.empty_like(tile) if room is None else room
+        partner = torch.eq(self.labels[:, None], self.labels, out=room).fill_diagonal_(0.0)
+        count = partner.sum(1)
+        anchor = count.clamp_max(1.0)
+        anchors = int(anchor.sum())
+        if not anchors or int(count.max()) == tile.shape[0] - 1:
             raise OutOfRangeError
-        each = self.count.clamp_min(1).to(tile.dtype)[:, None]
-        partner = torch.div(self.positive, each, out=_room(tile))
+        partner /= count.clamp_min_(1.0)[:, None]
         pull = torch.linalg.vecdot(tile, partner)
         pull -= _shift(tile.fill_diagonal_(-torch.inf), scale)
         total = tile.exp2_().sum(1)
         logs = total.log()
         if bound > -_LOWEST:
             _check_range(logs)
-        return logs.sub_(pull, alpha=_LN2).mul_(self.anchor), anchors, [total, partner]
+        return logs.sub_(pull, alpha=_LN2).mul_(anchor), anchors, [total, partner, anchor]
 
     def force(
         self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
     ) -> tuple[Tensor, float]:
-        total, partner = kept
-        own = self.anchor if grad is None else self.anchor * grad
-        row = own / total
-        pull = torch.mul(partner, own[:, None], out=_room(tile))
+        # The mean alone is asked for, and partners have as many partners: both pull alike.
+        total, partner, anchor = kept
+        row = anchor / total
         force = torch.add(row[:, None], row, out=_room(tile))
-        return force.mul_(tile).sub_(pull).sub_(pull.T), 1.0
+        return force.mul_(tile).sub_(partner, alpha=2), 1.0
 
 
 class Sigmoid:

@@ -27,8 +27,8 @@ from nearfar.loss.push._tiles import Tiles
 
 # Rows and entries of a stripe, at most: 64 MiB of float32.
 ROWS, STRIPE = 1024, 16 * 2**20
-# Times what is too small to count: where all losses of a stripe are smaller, so may all forces be,
-# which are none too small beside each other.
+# A stripe whose losses are all below so many times what is too small to count is left to `push`,
+# which compares them with the largest.
 _LEAST = 2.0**40
 
 
