@@ -184,7 +184,8 @@ def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
     """Relative, of both inputs together."""
 
     def gradient(of: Loss) -> Tensor:
-        return torch.cat(torch.autograd.grad(of(q, k), (q, k)))
+        # Whose squares may be small, too.
+        return torch.cat(torch.autograd.grad(of(q, k), (q, k))).double()
 
     wanted = gradient(reference)
     return float((gradient(loss) - wanted).norm() / wanted.norm())
