@@ -100,6 +100,8 @@ class Session:
         """
         with suppress(SharedError):
             fit(experiment, self.train, run)
+        # Left to the interpreter's end, gloo's threads can crash it.
+        disband()
         return 0
 
     def _where(self) -> str:
