@@ -190,7 +190,8 @@ def close(one: list[Tensor], other: list[Tensor]) -> None:
 def test_large_batches_take_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     force = LOOPS.force
-    monkeypatch.setattr(LOOPS, "force", lambda *words: (calls.append(1), force(*words)))
+    spy = lambda *words, **options: (calls.append(1), force(*words, **options))  # noqa: E731
+    monkeypatch.setattr(LOOPS, "force", spy)
     found = outcome()
     assert calls
     monkeypatch.setattr(loops, "LEAST", 2**62)

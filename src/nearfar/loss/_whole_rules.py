@@ -11,13 +11,11 @@ from torch.nn.functional import softplus
 from nearfar.loss._numbers import normal
 from nearfar.loss._room import large
 from nearfar.loss._whole import OutOfRangeError
-from nearfar.loss.push import STEEP
+from nearfar.loss.push import STEEP, TOP
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
 # Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
 _LOWEST = -59.0
-# Base 2: of logits after a shift, the highest, whose exponentials can be summed.
-_TOP = 100.0
 # Up to `STEEP`, a row's force is a multiple of its loss where that is small.
 _LEAST = math.exp(-40)
 
@@ -219,7 +217,7 @@ def _shift(tile: Tensor, scale: float) -> float:
     """What is taken from logits, in base 2, so that their exponentials can be summed."""
     if scale <= -_LOWEST:
         return 0.0
-    shift = tile.amax().item() - _TOP
+    shift = tile.amax().item() - TOP[tile.dtype]
     if not math.isfinite(shift):
         raise OutOfRangeError
     tile -= shift

@@ -12,13 +12,14 @@ from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners, pull
 from nearfar.loss.push._product import product, similarities
 from nearfar.loss.push._push import engine, push, push_pull
-from nearfar.loss.push._range import STEEP
+from nearfar.loss.push._range import STEEP, TOP
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
 
 __all__ = [
     "BACKENDS",
     "LOG",
     "STEEP",
+    "TOP",
     "Backend",
     "Crowd",
     "Diagonal",

@@ -29,7 +29,7 @@ from nearfar.loss.push._tiles import Tiles
 ROWS, STRIPE = 1024, 16 * 2**20
 # A stripe whose losses are all below so many times what is too small to count is left to `push`,
 # which compares them with the largest.
-_LEAST = 2.0**40
+_TIMES = 2.0**40
 
 
 class _UnderflowError(ArithmeticError):
@@ -155,7 +155,7 @@ def _stripes(
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
         factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
         if tiles.steep:
-            if (factor * crowd).amax().item() < _LEAST * FAINT[crowd.dtype]:
+            if (factor * crowd).amax().item() < _TIMES * FAINT[crowd.dtype]:
                 raise _UnderflowError
             gradients.add(block, passes.forces(block, tile, factor, None))
         else:

@@ -159,7 +159,7 @@ class FusedPasses(Passes):
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
         """As without loops."""
-        self.loops.force(tile, row, column, self.narrow[block])
+        self.loops.force(tile, row, column, self.narrow[block], steep=self.tiles.steep)
         return self.tiles.narrow[block]
 
     def sigmoids(
