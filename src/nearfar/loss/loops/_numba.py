@@ -9,7 +9,6 @@ from threading import Lock, Thread
 import numba
 import numpy as np
 import torch
-from numba.extending import overload
 from torch import Tensor
 
 # Whose threads numba's are.
@@ -50,40 +49,6 @@ def compiled(loop):
         return numba.njit(loop, **words)
 
 
-def load(x):
-    """An entry as float32."""
-
-
-def store(x, like):
-    """float32 as an entry of the kind of another, to the nearest, of two to the even one."""
-
-
-def nothing(like):
-    """Minus infinity."""
-
-
-@overload(load, inline="always")
-def _(x):
-    if isinstance(x, numba.types.Float):
-        return lambda x: x
-    return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-
-
-@overload(store, inline="always")
-def _(x, like):
-    if isinstance(like, numba.types.Float):
-        return lambda x, like: x
-
-    def rounded(x, like):
-        bits = np.float32(x).view(np.uint32)
-        up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        return np.uint16((bits + up) >> np.uint32(16))
-
-    return rounded
-
-
-@overload(nothing, inline="always")
-def _(like):
-    if isinstance(like, numba.types.Float):
-        return lambda like: np.float32(-np.inf)
-    return lambda like: np.uint16(0xFF80)
+def inner(loop):
+    """Called by what is compiled."""
+    return numba.njit(loop, fastmath=_LOOSE, error_model="numpy")

@@ -37,6 +37,17 @@ def across(grad: Tensor, unit: Tensor, length: Tensor, least: float, out: Tensor
     run(_across, grad, unit, length, np.float32(least), out)
 
 
+def dots(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Of each row of one and the same row of the other, their product.
+
+    Args:
+        a: (n, d).
+        b: (n, d).
+        out: (1, n).
+    """
+    run(_dots, a, b, out)
+
+
 @compiled
 def _unit(threads, x, least, out, length):
     height, width = x.shape
@@ -64,3 +75,14 @@ def _across(threads, grad, unit, length, least, out):
             share = ONE / length[i, 0]
             for j in range(width):
                 out[i, j] = (grad[i, j] - along * unit[i, j]) * share
+
+
+@compiled
+def _dots(threads, a, b, out):
+    height, width = a.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            total = ZERO
+            for j in range(width):
+                total += a[i, j] * b[i, j]
+            out[0, i] = total

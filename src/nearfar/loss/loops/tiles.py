@@ -3,38 +3,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from nearfar.loss._numbers import FAINT
-from nearfar.loss.loops._numba import ONE, ZERO, bare, compiled, load, nothing, run, store
-from nearfar.loss.loops._past import BYTES, ENTRY, past, settle
+from nearfar.loss.loops._entries import CACHE_LINE, put, put_past, settle, take
+from nearfar.loss.loops._line import LINE, below, size, spread, total
+from nearfar.loss.loops._numba import ZERO, bare, compiled, inner, run
+from nearfar.loss.loops._tile import Entries, apart, exp2, leave_out_of, places
 
-__all__ = ["bare", "exponentiate", "force", "places", "sigmoid"]
+__all__ = ["bare", "exponentiate", "force", "places"]
 
-# The exponential's power series: from -1/2 to 1/2, what is missing is below 1e-8.
-_SERIES = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
-_LEAST, _FAINT = np.float32(-126), np.float32(FAINT[torch.float32])
-# Entries whose product, each from one to two, is a number.
-_FACTORS = 512
-# The logarithm of one and less than this is less, to eight digits.
-_LITTLE = np.float32(1e-8)
+_FAINT = np.float32(FAINT[torch.float32])
 # Rows that are added to the sums of columns at once.
 _ROWS = 4
-
-
-# What loops take: a tensor, or what `bare` has made of it beforehand.
-Entries = Tensor | np.ndarray
-
-
-def places(left_out: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """(P, 3) row, column and length of diagonals, as loops take them."""
-    return np.array(left_out, np.int64).reshape(-1, 3)
 
 
 def exponentiate(
@@ -58,10 +42,10 @@ def exponentiate(
         left_out: `places` of diagonals where zero is to come out.
         far: ``out``, all in one piece, is not to be brought into the cache.
     """
-    # A type of its own, and loops of its own: what they ask of every entry would make them slow.
-    past_cache = True if far and out.itemsize == ENTRY else None
+    # A type of its own, and loops of its own: what they ask of every line would make them slow.
+    past_cache = True if far and _in_lines(out) else None
     words = np.float32(shift), out, rows, columns, left_out, past_cache
-    run(_exponentiate, _apart(tile, out), *words)
+    run(_exponentiate, apart(tile, out), *words)
 
 
 def force(
@@ -74,69 +58,60 @@ def force(
         row: (s, n), or (n,) of one tile.
         column: (s, m), or (m,); None: zeros.
         out: (s * n, m).
-        steep: Make what is too small to count zero, which takes a quarter longer.
+        steep: Make what is too small to count zero.
     """
-    run(_force, _apart(tile, out), row, column, out, _FAINT if steep else None)
+    run(_force, apart(tile, out), row, column, out, _FAINT if steep else None)
 
 
-def sigmoid(
-    tile: Entries, offset: float, out: Entries, left_out: np.ndarray
-) -> tuple[float, float]:
-    """Sums of log(1 + exp(x)) and of its derivative; the derivatives in ``out``.
-
-    Args:
-        tile: (n, m) logits x in base 2.
-        offset: Added to each, in base 2, too.
-        out: (n, m), may be the tile.
-        left_out: `places` of diagonals where zero is to come out.
-    """
-    sums = run(_sigmoid, _apart(tile, out), np.float32(offset), out, left_out)
-    return tuple(sums.sum(0).tolist())
+def _in_lines(out: Entries) -> bool:
+    """Whether all rows are of whole lines of the cache."""
+    made = bare(out) if isinstance(out, Tensor) else out
+    row = made.shape[-1] * made.itemsize
+    return made.dtype == np.float32 and not (made.ctypes.data | row) % CACHE_LINE
 
 
-def _apart(tile: Entries, out: Entries) -> Entries | None:
-    """The tile; None if it is ``out``: loops that have to ask whether it is are not vectorised."""
-    return None if tile is out else tile
+@inner
+def _exponential(source, shift, out, i, j, far, part):
+    made = exp2(take(source, i, j, part) - shift)
+    if far is None:
+        put(out, i, j, made, part)
+    else:
+        put_past(out, i, j, made)
+    return made
 
 
-@numba.njit(inline="always")
-def _exp2(x):
-    whole = np.rint(x)
-    rest = x - whole
-    power = _SERIES[0]
-    for coefficient in _SERIES[1:]:
-        power = power * rest + coefficient
-    # Beyond the range these are any bits: NaN has gone into ``power``, and zero takes the rest.
-    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
-    return ZERO if x < _LEAST else power * bits.view(np.float32)
+@inner
+def _row(source, shift, out, i, start, rows, columns, each, part):
+    number = i // each
+    sums = spread(ZERO)
+    for j in range(start, out.shape[1], LINE):
+        made = _exponential(source, shift, out, i, j, None, True)
+        sums += made
+        if columns is not None:
+            put(part, number, j, take(part, number, j, True) + made, True)
+    if rows is not None:
+        rows[number, i % each] += total(sums)
 
 
-@numba.njit(inline="always")
-def _counting(force):
-    return ZERO if abs(force) < _FAINT else force
-
-
-@numba.njit
-def _leave_out(tile, i, left_out):
-    for k in range(len(left_out)):
-        down = i - left_out[k, 0]
-        if 0 <= down < left_out[k, 2]:
-            j = left_out[k, 1] + down
-            tile[i, j] = nothing(tile[i, j])
-
-
-@numba.njit(inline="always")
-def _put(made, k, out, i):
-    """A row of float32 past the cache, but for its ends."""
-    width = out.shape[1]
-    to, found = out.ctypes.data + i * width * ENTRY, made.ctypes.data + k * width * ENTRY
-    first = min(-to % BYTES // ENTRY, width)
-    lines = (width - first) * ENTRY // BYTES
-    past(to + first * ENTRY, found + first * ENTRY, lines)
-    for j in range(first):
-        out[i, j] = made[k, j]
-    for j in range(first + lines * BYTES // ENTRY, width):
-        out[i, j] = made[k, j]
+@inner
+def _four_rows(source, shift, out, i, whole, far, rows, columns, each, part):
+    number = i // each
+    a = b = c = d = spread(ZERO)
+    for j in range(0, whole, LINE):
+        one = _exponential(source, shift, out, i, j, far, None)
+        two = _exponential(source, shift, out, i + 1, j, far, None)
+        three = _exponential(source, shift, out, i + 2, j, far, None)
+        four = _exponential(source, shift, out, i + 3, j, far, None)
+        a, b, c, d = a + one, b + two, c + three, d + four
+        if columns is not None:
+            all_ = (one + two) + (three + four)
+            put(part, number, j, take(part, number, j, None) + all_, None)
+    if rows is not None:
+        first = i % each
+        rows[number, first] += total(a)
+        rows[number, first + 1] += total(b)
+        rows[number, first + 2] += total(c)
+        rows[number, first + 3] += total(d)
 
 
 @compiled
@@ -146,30 +121,19 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
     source = out if tile is None else tile
     parts = np.zeros((threads, height // max(each, 1), width), np.float32)
     for thread in numba.prange(threads):
-        made = np.zeros((_ROWS, width), np.float32)
+        part = parts[thread]
         top, last = height * thread // threads, height * (thread + 1) // threads
         while top < last:
-            number = top // each
-            count = min(_ROWS, last - top, (number + 1) * each - top)
-            for k in range(count):
-                i, total = top + k, ZERO
-                _leave_out(source, i, left_out)
-                for j in range(width):
-                    entry = _exp2(load(source[i, j]) - shift)
-                    if columns is not None or far is not None:
-                        made[k, j] = entry
-                    if far is None:
-                        out[i, j] = store(entry, out[i, j])
-                    total += entry
-                if rows is not None:
-                    rows[number, i - number * each] += total
-                if far is not None:
-                    _put(made, k, out, i)
-            if columns is not None:
-                part = parts[thread, number]
-                made[count:] = ZERO
-                for j in range(width):
-                    part[j] += (made[0, j] + made[1, j]) + (made[2, j] + made[3, j])
+            count = min(_ROWS, last - top, each - top % each)
+            for i in range(top, top + count):
+                leave_out_of(source, i, left_out)
+            start = 0
+            if count == _ROWS:
+                start = width - width % LINE
+                _four_rows(source, shift, out, top, start, far, rows, columns, each, part)
+            if start < width:
+                for i in range(top, top + count):
+                    _row(source, shift, out, i, start, rows, columns, each, part)
             top += count
         if far is not None:
             settle()
@@ -179,49 +143,26 @@ def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
             columns[:] += parts[thread]
 
 
+@inner
+def _forces(source, weight, column, out, i, j, number, faint, part):
+    both = spread(weight) if column is None else take(column, number, j, part) + weight
+    entry = both * take(source, i, j, part)
+    if faint is not None:
+        entry = below(size(entry), _FAINT, ZERO, entry)
+    put(out, i, j, entry, part)
+
+
 @compiled
 def _force(threads, tile, row, column, out, faint):
     height, width = out.shape
     each = row.shape[1]
+    whole = width - width % LINE
     source = out if tile is None else tile
     for thread in numba.prange(threads):
         for i in range(height * thread // threads, height * (thread + 1) // threads):
             number = i // each
             weight = row[number, i - number * each]
-            for j in range(width):
-                both = weight if column is None else weight + column[number, j]
-                entry = both * load(source[i, j])
-                if faint is not None:
-                    entry = _counting(entry)
-                out[i, j] = store(entry, out[i, j])
-
-
-@compiled
-def _sigmoid(threads, tile, offset, out, left_out):
-    height, width = out.shape
-    source = out if tile is None else tile
-    sums = np.zeros((threads, 2))
-    for thread in numba.prange(threads):
-        made = np.zeros(width, np.float32)
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            _leave_out(source, i, left_out)
-            above = below = each = ZERO
-            for j in range(width):
-                x = load(source[i, j]) + offset
-                # At most one, whatever x is.
-                small = _exp2(-abs(x))
-                slope = (ONE if x >= ZERO else small) / (ONE + small)
-                above += max(x, ZERO)
-                each += slope
-                made[j] = ZERO if small < _LITTLE else small
-                below += small - made[j]
-                out[i, j] = store(_counting(slope), out[i, j])
-            # log(1 + exp(x)): many by one logarithm of a product.
-            for first in range(0, width, _FACTORS):
-                product = 1.0
-                for small in made[first : first + _FACTORS]:
-                    product *= 1.0 + np.float64(small)
-                sums[thread, 0] += math.log(product)
-            sums[thread, 0] += np.float64(above) * math.log(2) + np.float64(below)
-            sums[thread, 1] += each
-    return sums
+            for j in range(0, whole, LINE):
+                _forces(source, weight, column, out, i, j, number, faint, None)
+            if whole < width:
+                _forces(source, weight, column, out, i, whole, number, faint, True)

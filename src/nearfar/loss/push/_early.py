@@ -20,7 +20,7 @@ from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
-from nearfar.loss.push._partners import add_pull, pull
+from nearfar.loss.push._partners import add_pull, partners, pull
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._range import LOG2E, LOWEST, bounded, shift_of
 from nearfar.loss.push._tiles import Tiles
@@ -93,7 +93,8 @@ class _Early(torch.autograd.Function):
             grad_query, grad_key, grad_offset = (x if x is None else x.mul_(grad) for x in found)
             grad_scale = None
             if ctx.needs_input_grad[2]:
-                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+                assert grad_query is not None
+                grad_scale = partners(query, grad_query).sum() / scale
         if offset is None:
             grad_offset = None
         return grad_query, grad_key, grad_scale, grad_offset, None, None

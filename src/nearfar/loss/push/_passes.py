@@ -136,10 +136,12 @@ class FusedPasses(Passes):
     """
 
     def __init__(self, tiles: Tiles) -> None:
+        from nearfar.loss.loops import sigmoids
         from nearfar.loss.loops import tiles as loops
 
         super().__init__(tiles)
         self.loops: Any = loops
+        self.sigmoid: Any = sigmoids.sigmoid
         self.left_out = Ahead(tiles.blocks, lambda block: loops.places(tiles.diagonals(block)))
 
     def parts(self, make: Callable[[Block], Tensor | None]) -> Ahead[Any]:
@@ -167,7 +169,7 @@ class FusedPasses(Passes):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
         tile, left_out, out = self._products(block), self.left_out[block], self.narrow[block]
-        total, each = self.loops.sigmoid(tile, offset, out, left_out)
+        total, each = self.sigmoid(tile, offset, out, left_out)
         return total, each, self.tiles.narrow[block]
 
     def _products(self, block: Block) -> Any:

@@ -14,7 +14,7 @@ from nearfar.loss._numbers import exact, measured
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._partners import add_pull, pull
+from nearfar.loss.push._partners import add_pull, partners, pull
 from nearfar.loss.push._range import bounded
 
 
@@ -90,7 +90,7 @@ class _Push(torch.autograd.Function):
                 add_pull(game, grads[2], grad_query, grad_key)
             grad_scale = None
             if needs_scale:
-                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+                grad_scale = partners(query, grad_query).sum() / scale
                 if game.triangle:
                     grad_scale /= 2
         return grad_query if needs_query else None, grad_key, grad_scale, None, None

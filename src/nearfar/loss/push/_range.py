@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._partners import partners
 
 LOG2E = math.log2(math.e)
 # Base 2: the highest logit after the shift (a million such still add up), and the lowest sum beside
@@ -46,5 +47,5 @@ def steep(game: Game) -> bool:
 def _similarity(game: Game) -> float:
     """No q_i . k_j is above this."""
     sides = [game.query] if game.triangle else [game.query, game.keys]
-    lengths = [float(side.norm(dim=1).max()) if len(side) else 0.0 for side in sides]
-    return lengths[0] * lengths[-1]
+    squares = [float(partners(x, x).amax()) if len(x) else 0.0 for x in sides]
+    return math.sqrt(squares[0]) * math.sqrt(squares[-1])

@@ -19,6 +19,7 @@ from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
+from nearfar.loss.push._partners import partners
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._range import LOG2E, shift_of
 from nearfar.loss.push._tiles import Tiles
@@ -106,5 +107,5 @@ class _Sigmoid(torch.autograd.Function):
             grad_query, grad_key, grad_bias = (x.mul_(grad) for x in found)
             grad_scale = None
             if ctx.needs_input_grad[2]:
-                grad_scale = torch.linalg.vecdot(query, grad_query).sum() / scale
+                grad_scale = partners(query, grad_query).sum() / scale
         return grad_query, grad_key, grad_scale, grad_bias, None
