@@ -87,7 +87,7 @@ class _RingPush(torch.autograd.Function):
 
 
 def ring_sigmoid_push(game: Game, bias: Tensor, ranks: Ranks, counts: list[int]) -> Tensor:
-    """As ``sigmoid_push`` with all ranks' keys, which are never gathered; one round does it all."""
+    """As ``sigmoid_sum`` with all ranks' keys, which are never gathered; one round does it all."""
     total: Tensor = _RingSigmoid.apply(game.query, game.keys, game.scale, bias, game, ranks, counts)  # type: ignore[no-untyped-call]
     return total
 

@@ -7,6 +7,7 @@ from itertools import product
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from nearfar.loss._contrast import joined
 from nearfar.loss._ranks import Group, Ranks
@@ -19,7 +20,7 @@ from nearfar.loss.push import (
     contrast_sum,
     pull,
     push_pull,
-    sigmoid_push,
+    sigmoid_sum,
 )
 
 
@@ -86,11 +87,13 @@ class Shard:
             return None
         return contrast_sum(self._against_all(game), offset, backend, decoupled=decoupled)
 
-    def sigmoid_push(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
-        """The sum over our queries and everybody's keys of log(1 + exp(s_ij + bias))."""
+    def sigmoid_sum(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
+        """Over our queries and everybody's keys, every pair on its own, and over our partners."""
         if self.ranks.ring:
-            return ring_sigmoid_push(game, bias, self.ranks, self.counts)
-        return sigmoid_push(self._against_all(game), bias, backend)
+            push = ring_sigmoid_push(replace(game, partners=None), bias, self.ranks, self.counts)
+            own = pull(game)
+            return push if own is None else push + softplus(-own - bias, threshold=40).sum()
+        return sigmoid_sum(self._against_all(game), bias, backend)
 
     def reduce(self, loss: Tensor, reduction: str) -> Tensor:
         """none: our rows; sum or mean: over all ranks' rows."""

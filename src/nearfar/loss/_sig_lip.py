@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from nearfar.loss import _check as check
 from nearfar.loss._clip import checked_scale
@@ -15,7 +14,7 @@ from nearfar.loss._shard import Shard
 from nearfar.loss._temperature import scale_of
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Sigmoid
-from nearfar.loss.push import Backend, Game, partners
+from nearfar.loss.push import Backend, Game
 
 
 class SigLipLoss(Loss):
@@ -88,12 +87,11 @@ class SigLipLoss(Loss):
             key=text,
             scale=scale_of(1 / scale, image),
             crowd=crowd,
+            partners=slice(0, len(image)),
             bf16=self.products == "bf16",
         )
-        push = shard.sigmoid_push(game, bias, self.backend)
-        own = partners(image, text) * game.scale + bias
-        pull = softplus(-own, threshold=40).sum()
-        loss = shard.ranks.total(push + pull, shard.rows, mean=True)
+        total = shard.sigmoid_sum(game, bias, self.backend)
+        loss = shard.ranks.total(total, shard.rows, mean=True)
         inputs = {"image_features": image_features, "text_features": text_features}
         return check.finite_loss(loss, game.scale, **inputs, logit_bias=bias)
 

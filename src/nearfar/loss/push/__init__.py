@@ -13,7 +13,7 @@ from nearfar.loss.push._partners import partners, pull
 from nearfar.loss.push._product import product, similarities
 from nearfar.loss.push._push import engine, push, push_pull
 from nearfar.loss.push._range import STEEP, TOP
-from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_push
+from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_sum
 
 __all__ = [
     "BACKENDS",
@@ -36,6 +36,6 @@ __all__ = [
     "push",
     "push_pull",
     "sigmoid_pass",
-    "sigmoid_push",
+    "sigmoid_sum",
     "similarities",
 ]

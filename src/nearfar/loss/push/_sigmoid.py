@@ -1,4 +1,4 @@
-"""The sigmoid push: every pair on its own, sum_ij log(1 + exp(s_ij + b)), for SigLIP.
+"""Every pair on its own, for SigLIP: softplus(s + b) of strangers, softplus(-s - b) of partners.
 
 The gradient of a sum is known as soon as a tile is, so one pass computes both: 3 matrix products.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import softplus
 
 from nearfar.errors import NearfarError
 from nearfar.loss._check import many, traced
@@ -19,7 +19,7 @@ from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
-from nearfar.loss.push._partners import partners
+from nearfar.loss.push._partners import add_pull, partners, pull
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._range import LOG2E, shift_of
 from nearfar.loss.push._tiles import Tiles
@@ -34,8 +34,8 @@ class Found(NamedTuple):
     bias: Tensor
 
 
-def sigmoid_push(game: Game, bias: Tensor, backend: Backend = "auto") -> Tensor:
-    """sum_ij log(1 + exp(s_ij + bias)) over the crowds of all queries, 0-dim.
+def sigmoid_sum(game: Game, bias: Tensor, backend: Backend = "auto") -> Tensor:
+    """Over the crowds of all queries, and the game's partners if it has some, 0-dim.
 
     Args:
         game: Who plays.
@@ -73,12 +73,21 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
         total += loss
         grad_bias += each
         found.add(block, force)
-    return Found(total.to(game.query.dtype), *found.found(), grad_bias.to(bias.dtype))
+    grad_query, grad_key = found.found()
+    own = pull(game)
+    if own is not None:
+        own += bias
+        total += softplus(-own, threshold=40).sum()
+        grad_own = torch.sigmoid(-own).neg_()
+        grad_bias += grad_own.sum()
+        add_pull(game, grad_own, grad_query, grad_key)
+    return Found(total.to(game.query.dtype), grad_query, grad_key, grad_bias.to(bias.dtype))
 
 
 def _stored(query: Tensor, key: Tensor, scale: Tensor, bias: Tensor, **rules: Any) -> list[Tensor]:
-    scores = _dense.logits(Game(query=query, key=key, scale=scale, **rules)) + bias
-    return [functional.softplus(scores, threshold=40).sum()]
+    game = Game(query=query, key=key, scale=scale, **rules)
+    total, own = softplus(_dense.logits(game) + bias, threshold=40).sum(), pull(game)
+    return [total if own is None else total + softplus(-own - bias, threshold=40).sum()]
 
 
 class _Sigmoid(torch.autograd.Function):
