@@ -14,6 +14,7 @@ from nearfar.loss._ranks import Group, Ranks
 from nearfar.loss._ring import ring_push, ring_sigmoid_push
 from nearfar.loss.push import (
     Backend,
+    Cohorts,
     Crowd,
     Diagonal,
     Game,
@@ -69,10 +70,10 @@ class Shard:
     def push_pull(
         self, game: Game, backend: Backend
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """As `push`; and the logits of the game's partners, who are among our own keys."""
+        """As `push`; and the pull of the game's partners, some of our own keys, or of cohorts."""
         if self.ranks.ring:
             rows, columns = ring_push(game, self.ranks, self.counts, backend)
-            own = pull(game)
+            own = pull(self._against_all(game) if isinstance(game.partners, Cohorts) else game)
         else:
             rows, columns, own = push_pull(self._against_all(game), backend)
         if columns is None or self.ranks.alone:
@@ -108,6 +109,6 @@ class Shard:
         if self.ranks.alone:
             return game
         own = game.partners
-        if own is not None:
+        if isinstance(own, slice):
             own = slice(own.start + self.first, own.stop + self.first)
         return replace(game, key=self.gather(game.keys), partners=own)

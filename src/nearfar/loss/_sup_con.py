@@ -18,7 +18,7 @@ from nearfar.loss._temperature import Temperature, as_temperature, inverse, scal
 from nearfar.loss._unit import HIGHEST, unit
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import Labels
-from nearfar.loss.push import Backend, Crowd, Game, Pairs, partners, push
+from nearfar.loss.push import Backend, Cohorts, Crowd, Game, Pairs, push
 
 # Rows up to which `Labels`, which stores three matrices, is the faster way.
 _FEW = 1024
@@ -92,9 +92,10 @@ class SupConLoss(Loss):
             bf16=self.products == "bf16",
         )
         if self.form == "out":
-            crowd, _ = shard.push(game, self.backend)
-            pull = _pull(z, own, shard.gather(z), group, size) * scale
-            total = torch.where(anchor, crowd, 0.0).sum() - pull
+            cohorts = Cohorts(own, group, size, shard.first)
+            crowd, _, pull = shard.push_pull(replace(game, partners=cohorts), self.backend)
+            assert pull is not None
+            total = torch.where(anchor, crowd, 0.0).sum() - pull.sum()
         else:
             strangers = Crowd(row_id=own, column_id=group)
             negative, _ = shard.push(replace(game, crowd=strangers), self.backend)
@@ -121,26 +122,6 @@ class SupConLoss(Loss):
             form=self.form,
             **self.engine,
         )
-
-
-def _pull(z: Tensor, own: Tensor, everyone: Tensor, group: Tensor, size: Tensor) -> Tensor:
-    """Each row's mean similarity to its positives, added up, 0-dim.
-
-    A label's similarities add up to a product of two sums, less those of rows with themselves.
-
-    Args:
-        z: (n, D) rows of this rank.
-        own: (n,) their labels, counted from 0.
-        everyone: (N, D) rows of all ranks.
-        group: (N,) theirs.
-        size: (L,) rows of each label.
-    """
-    zeros = z.new_zeros(len(size), z.shape[1])
-    sums = zeros.index_add(0, group, everyone)
-    mine = sums if everyone is z else zeros.index_add(0, own, z)
-    itself = z.new_zeros(len(size)).index_add(0, own, partners(z, z))
-    each = (partners(mine, sums) - itself) / (size - 1).clamp_min(1)
-    return torch.where(size > 1, each, 0.0).sum()
 
 
 def _positives(game: Game, shard: Shard, own: Tensor, group: Tensor, backend: Backend) -> Tensor:

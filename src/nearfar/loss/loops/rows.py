@@ -48,6 +48,19 @@ def dots(a: Tensor, b: Tensor, out: Tensor) -> None:
     run(_dots, a, b, out)
 
 
+def attract(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
+    """``to_i += weight_l (sums_l - itself_i)``, l the label of row i.
+
+    Args:
+        to: (n, d).
+        weight: (l,).
+        sums: (l, d).
+        label: (n,), counted from 0.
+        itself: (n, d).
+    """
+    run(_attract, to, weight, sums, label, itself)
+
+
 @compiled
 def _unit(threads, x, least, out, length):
     height, width = x.shape
@@ -86,3 +99,13 @@ def _dots(threads, a, b, out):
             for j in range(width):
                 total += a[i, j] * b[i, j]
             out[0, i] = total
+
+
+@compiled
+def _attract(threads, to, weight, sums, label, itself):
+    height, width = to.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            k = label[0, i]
+            for j in range(width):
+                to[i, j] += weight[0, k] * (sums[k, j] - itself[i, j])

@@ -5,12 +5,14 @@ how loud; `Game` and `Crowd` say who plays; a backend (dense, tiled, triton) doe
 """
 
 from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
+from nearfar.loss.push._cohorts import Cohorts
 from nearfar.loss.push._crowd import Crowd, Diagonal, Pairs
 from nearfar.loss.push._dense import gradients, lse
 from nearfar.loss.push._early import contrast_sum
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._partners import partners, pull
+from nearfar.loss.push._partners import partners
 from nearfar.loss.push._product import product, similarities
+from nearfar.loss.push._pull import pull
 from nearfar.loss.push._push import engine, push, push_pull
 from nearfar.loss.push._range import STEEP, TOP
 from nearfar.loss.push._sigmoid import sigmoid_pass, sigmoid_sum
@@ -21,6 +23,7 @@ __all__ = [
     "STEEP",
     "TOP",
     "Backend",
+    "Cohorts",
     "Crowd",
     "Diagonal",
     "Game",

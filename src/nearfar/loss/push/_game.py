@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.loss.push._cohorts import Cohorts
 from nearfar.loss.push._crowd import Crowd
 
 
@@ -21,8 +22,8 @@ class Game:
         scale: 0-dim, 1 / temperature.
         crowd: Who stands in the denominators.
         both: Also for each key, over the queries.
-        partners: These keys are the partners of the first queries, in the same order, and their
-            logits are told beside the push; None: nobody's are.
+        partners: These keys are the partners of the first queries, in the same order, or rows are
+            of one label; their logits are told beside the push. None: nobody's are.
         highest: No q_i . k_j is above this; None: not known.
         bf16: Multiply matrices in bfloat16.
     """
@@ -32,7 +33,7 @@ class Game:
     scale: Tensor
     crowd: Crowd
     both: bool = False
-    partners: slice | None = None
+    partners: slice | Cohorts | None = None
     highest: float | None = None
     bf16: bool = False
 

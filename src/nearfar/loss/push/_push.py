@@ -14,7 +14,8 @@ from nearfar.loss._numbers import exact, measured
 from nearfar.loss.push import _dense, _tiled
 from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._partners import add_pull, partners, pull
+from nearfar.loss.push._partners import partners
+from nearfar.loss.push._pull import add_pull, pull
 from nearfar.loss.push._range import bounded
 
 
@@ -29,7 +30,7 @@ def push(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None]:
 
 
 def push_pull(game: Game, backend: Backend = "auto") -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """As `push`; and the logits of the game's partners, (P,) or None."""
+    """As `push`; and what `pull` says of the game's partners."""
     if game.triangle and game.both:
         rows, _, own = push_pull(replace(game, both=False), backend)
         return rows, rows, own

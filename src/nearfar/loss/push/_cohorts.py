@@ -1,0 +1,94 @@
+"""The pull of labels: each row is drawn to the mean of all others that have its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nearfar.loss.loops import ready
+from nearfar.loss.push._partners import partners
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """Rows that share a label are each other's partners.
+
+    A label's similarities add up to a product of two sums, less those of rows with themselves.
+
+    Attributes:
+        row: (N,) label of each query, counted from 0.
+        column: (M,) label of each key.
+        size: (L,) keys of each label.
+        first: This key is the first query itself, and the next ones are the next.
+    """
+
+    row: Tensor
+    column: Tensor
+    size: Tensor
+    first: int
+
+    def similarity(self, query: Tensor, key: Tensor) -> Tensor:
+        """Queries' mean similarities to their partners, added up for each label, (L,).
+
+        Args:
+            query: (N, D).
+            key: (M, D).
+        """
+        ours, theirs = self._sums(query, None if key is query else key)
+        itself = partners(query, key[self._own(query)])
+        itself = query.new_zeros(len(self.size)).index_add(0, self.row, itself)
+        return (partners(ours, theirs) - itself) * self._share(query)
+
+    def add(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor | None,
+        grad_query: Tensor | None,
+        grad_key: Tensor | None,
+    ) -> None:
+        """Add the gradients of `similarity`, where they are wanted.
+
+        Args:
+            grad: (L,) what comes in.
+            query: (N, D).
+            key: (M, D); None: queries are their own keys, and what keys get is theirs.
+            grad_query: (N, D), to be added to.
+            grad_key: (M, D).
+        """
+        weight, (ours, theirs) = grad * self._share(query), self._sums(query, key)
+        if grad_query is not None:
+            if key is None:
+                weight, itself = 2 * weight, query
+            else:
+                itself = key[self._own(query)]
+            _add(grad_query, weight, theirs, self.row, itself)
+        if grad_key is not None:
+            grad_key += (ours * weight.unsqueeze(1)).index_select(0, self.column)
+            grad_key[self._own(query)].addcmul_(query, weight[self.row].unsqueeze(1), value=-1)
+
+    def _own(self, query: Tensor) -> slice:
+        return slice(self.first, self.first + len(query))
+
+    def _share(self, like: Tensor) -> Tensor:
+        """(L,) of each of a row's partners in their mean."""
+        others = self.size - 1
+        return torch.where(others > 0, 1 / others.clamp_min(1).to(like.dtype), 0.0)
+
+    def _sums(self, query: Tensor, key: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Of each label's queries and keys, (L, D)."""
+        zeros = query.new_zeros(len(self.size), query.shape[1])
+        ours = zeros.index_add(0, self.row, query)
+        return ours, ours if key is None else zeros.index_add(0, self.column, key)
+
+
+def _add(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
+    """``to_i += weight_l (sums_l - itself_i)``, l the label of row i."""
+    if ready(to, len(to) ** 2):
+        from nearfar.loss.loops import rows
+
+        rows.attract(to, weight, sums, label, itself.contiguous())
+        return
+    to.addcmul_(sums.index_select(0, label) - itself, weight[label].unsqueeze(1))
