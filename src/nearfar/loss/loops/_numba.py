@@ -50,5 +50,5 @@ def compiled(loop):
 
 
 def inner(loop):
-    """Called by what is compiled."""
+    """Called by what is compiled, which numba keeps until its own file changes, not this one's."""
     return numba.njit(loop, fastmath=_LOOSE, error_model="numpy")
