@@ -21,7 +21,7 @@ def game(rows: int, columns: int | None) -> Game:
 @pytest.fixture
 def sides(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without loops, half as high.
-    for name, size in {"HEIGHT": 16, "WIDTH": 4, "LOWEST": 2, "HIGHEST": 2}.items():
+    for name, size in {"HEIGHT": 16, "WIDTH": 4, "LOWEST": 2, "HIGHEST": 2, "_LINE": 1}.items():
         monkeypatch.setattr(_blocks, name, size)
 
 
@@ -52,6 +52,21 @@ def test_a_triangle_is_seen_once(rows: int) -> None:
     assert blocks.complete
     mirrored = {block.mirrored for block in blocks if block.rows.start < block.columns.start}
     assert mirrored <= {True}
+
+
+@pytest.mark.usefixtures("sides")
+@pytest.mark.parametrize("rows", [7, 23, 32])
+def test_tiles_begin_where_lines_of_the_cache_do(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_blocks, "_LINE", 32)
+    blocks = Blocks(game(rows, None), several=True)
+    room = torch.zeros(blocks.all, dtype=torch.int)
+    for block in blocks:
+        assert block.before % 32 == 0
+        block.among(room).add_(1)
+    assert room.max() == 1
+    assert room[-1] == 1
 
 
 @pytest.mark.usefixtures("sides")

@@ -21,6 +21,8 @@ HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
 # here to there, where several are taken at once.
 SQUARES, LOWEST, HIGHEST = 8, 128, 512
+# Each begins where a line of the cache does: so many entries of bfloat16.
+_LINE = 32
 # Rows of one that is taken alone, and of a tile of which only what lies near the diagonal counts.
 ALONE = 1024
 
@@ -51,6 +53,11 @@ class Block:
         """(height, width), of several (count, height, width)."""
         one = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
         return one if self.count == 1 else (self.count, *one)
+
+    @property
+    def end(self) -> int:
+        """So many entries of room for all of them lie before this one's end."""
+        return self.before + math.prod(self.shape)
 
     def alone(self, room: Tensor) -> Tensor:
         """The tile in room for one at a time."""
@@ -107,7 +114,7 @@ class Blocks:
     Attributes:
         each: The tiles, in order.
         largest: Entries of the largest tile.
-        all: Entries of all tiles.
+        all: Entries of room for all tiles.
         complete: Nothing is left out because nobody is there.
         uncovered: Of a triangle: above the diagonal, columns before this one are not first met by
             a tile of their own, but by several at once, or by none.
@@ -149,8 +156,9 @@ class Blocks:
         self.numbers: list[tuple[int, int]] = []
         for stack in self._stacks():
             self._cut(stack)
-        self.all = sum(one.entries for one in self.panels)
-        self.complete = self.all == sum(one.entries for one in inside) > 0
+        self.all = self.each[-1].end if self.each else 0
+        looked_at = sum(one.entries for one in self.panels)
+        self.complete = looked_at == sum(one.entries for one in inside) > 0
         self.largest = max((math.prod(block.shape) for block in self.each), default=0)
         late = (one for one in self.each if one.count > 1 or not one.mirrored)
         ends = (one.columns.stop for one in late if one.rows.start == 0 and game.triangle)
@@ -191,7 +199,7 @@ class Blocks:
         step = stack[1].top - one.top if count > 1 else 0
         for left in range(one.left, one.right, self.width):
             last = self.each[-1] if self.each else None
-            before = last.before + math.prod(last.shape) if last else 0
+            before = -(-last.end // _LINE) * _LINE if last else 0
             rows, columns = (one.top, one.bottom), (left, min(left + self.width, one.right))
             block = Block(
                 len(self.each), before, slice(*rows), slice(*columns), one.mirrored, count, step
