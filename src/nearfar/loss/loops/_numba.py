@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
+from importlib.resources import files
 from threading import Lock, Thread
 
 import numba
@@ -25,6 +27,21 @@ _LOOSE = {"reassoc", "contract", "nsz"}
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
+def _sources() -> str:
+    """A name for all that a loop is made of, which goes into the name of the file it is kept in.
+
+    numba itself looks at the loop's own file alone, and would go on with what it made of an earlier
+    version of the others.
+    """
+    folder = files("nearfar.loss")
+    made_of = [*folder.joinpath("loops").iterdir(), folder.joinpath("_numbers.py")]
+    texts = {one.name: one.read_bytes() for one in made_of if one.name.endswith(".py")}
+    return sha256(b"".join(texts[name] for name in sorted(texts))).hexdigest()[:8]
+
+
+_SOURCES = _sources()
+
+
 def run(loop, *words):
     with _LAUNCH:
         return loop(
@@ -42,6 +59,7 @@ def bare(x: Tensor | None) -> np.ndarray | None:
 
 def compiled(loop):
     """Compiled once on this machine, if there is a folder to keep it in."""
+    loop.__qualname__ += f"-{_SOURCES}"
     words = {"parallel": True, "nogil": True, "fastmath": _LOOSE, "error_model": "numpy"}
     try:
         return numba.njit(loop, cache=True, **words)
@@ -50,5 +68,5 @@ def compiled(loop):
 
 
 def inner(loop):
-    """Called by what is compiled, which numba keeps until its own file changes, not this one's."""
+    """Called by what is compiled."""
     return numba.njit(loop, fastmath=_LOOSE, error_model="numpy")
