@@ -44,6 +44,7 @@ from torch.nn import functional
 
 from nearfar.loss import loops
 from nearfar.loss._engine import EXACT_TO
+from nearfar.loss.push import _tiled
 
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
@@ -164,6 +165,8 @@ def measure(
             row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
     compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
     how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
+    if n >= ONCE_FROM:
+        compile_loops(filter(None, (nearfar(form, tau), coarse)), d)
     own = {"nearfar": runs["nearfar"]}
     if n <= PAIRS_TO:
         others = [name for name in runs if name != "nearfar"]
@@ -178,6 +181,15 @@ def measure(
         row["compiled"] = turns(own | compiled, *how)["seconds"]
     row |= timed | apart(timed["seconds"], n)
     return row | {"too_large": [one.name for one in present if one not in fits]}
+
+
+def compile_loops(losses: Iterable[Loss], d: int) -> None:
+    """Once on a machine, as torch.compile's: those of batches whose tiles are not kept, too."""
+    q, k = batch(2048, d)
+    for keep in (_tiled.KEEP, 0):
+        with patch.object(_tiled, "KEEP", keep):
+            for loss in losses:
+                step(loss, q, k)
 
 
 def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:

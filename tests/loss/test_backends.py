@@ -118,7 +118,7 @@ def test_tiles_equal_the_stored_matrix(
     name: str, tau: float, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_tiled, "KEEP", keep)
-    monkeypatch.setattr(_early, "STRIPE", 5 * N)
+    monkeypatch.setattr(_early, "STRIPE", 8 * 5 * N)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     tiled = outcome(FORMS[name], tau, torch.float64, "tiled")
     for got, wanted in zip(tiled, stored, strict=True):

@@ -75,7 +75,7 @@ def test_products_meet_normal_numbers(
     if tiled:
         for side, size in {"HEIGHT": 20, "WIDTH": 7, "LOWEST": 5}.items():
             monkeypatch.setattr(_blocks, side, size)
-        monkeypatch.setattr(_early, "STRIPE", 5 * N)
+        monkeypatch.setattr(_early, "STRIPE", 4 * 5 * N)
         monkeypatch.setattr(_tiled, "KEEP", 2**30 if engine == "kept" else 0)
     monkeypatch.setattr(_small, "FEW", N if engine == "few" else 0)
     for q, k in (alike(0.1), alike(0.4), twins()):

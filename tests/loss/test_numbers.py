@@ -53,7 +53,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
     sides = {"HEIGHT": 20, "WIDTH": 7, "LOWEST": 5}
     for name, size in sides.items():
         monkeypatch.setattr(_blocks, name, size)
-    monkeypatch.setattr(_early, "STRIPE", 3 * N)
+    monkeypatch.setattr(_early, "STRIPE", 4 * 3 * N)
     monkeypatch.setattr(_tiled, "KEEP", keep)
     monkeypatch.setattr(_tiled, "FAR", 0)
 

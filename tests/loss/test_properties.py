@@ -130,7 +130,7 @@ def test_all_backends_agree(n: int, dim: int, seed: int, name: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             if backend == "tiled":
                 patch.setattr(_tiled, "KEEP", 0)
-                patch.setattr(_early, "STRIPE", 3 * n)
+                patch.setattr(_early, "STRIPE", 8 * 3 * n)
             loss = EVERY[name](*leaves, backend=backend)
             found.append([loss, *torch.autograd.grad(loss, leaves)])
     for other in found[1:]:

@@ -26,8 +26,9 @@ from nearfar.loss.push._pull import add_pull, pull
 from nearfar.loss.push._range import LOG2E, LOWEST, bounded, shift_of
 from nearfar.loss.push._tiles import Tiles
 
-# Rows and entries of a stripe, at most: 64 MiB of float32.
-ROWS, STRIPE = 1024, 16 * 2**20
+# Rows and bytes of a stripe, at most. Fewer rows make keys' gradients slow: these come and go from
+# memory once a stripe.
+ROWS, STRIPE = 1024, 128 * 2**20
 # A stripe whose losses are all below so many times what is too small to count is left to `push`,
 # which compares them with the largest.
 _TIMES = 2.0**40
@@ -137,7 +138,8 @@ def _stripes(
     positive = _positive(game, offset)
     shift, lowest = shift_of(game), 2.0 ** LOWEST[game.query.dtype]
     width = max(1, len(game.keys))
-    height = max(1, min(ROWS, STRIPE // width))
+    size = 2 if game.bf16 else game.query.element_size()
+    height = max(1, min(ROWS, STRIPE // (size * width)))
     tiles = Tiles(game, shift, Blocks(game, height, width))
     gradients = Gradients(
         game, tiles, factor=game.scale.item(), needs_query=needs_query, needs_key=needs_key
