@@ -166,7 +166,7 @@ def measure(
     compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
     how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
     if n >= ONCE_FROM:
-        compile_loops(filter(None, (nearfar(form, tau), coarse)), d)
+        compile_loops([loss for loss in (nearfar(form, tau), coarse) if loss], d)
     own = {"nearfar": runs["nearfar"]}
     if n <= PAIRS_TO:
         others = [name for name in runs if name != "nearfar"]
@@ -183,7 +183,7 @@ def measure(
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
 
-def compile_loops(losses: Iterable[Loss], d: int) -> None:
+def compile_loops(losses: Collection[Loss], d: int) -> None:
     """Once on a machine, as torch.compile's: those of batches whose tiles are not kept, too."""
     q, k = batch(2048, d)
     for keep in (_tiled.KEEP, 0):
