@@ -44,7 +44,7 @@ from torch.nn import functional
 
 from nearfar.loss import loops
 from nearfar.loss._engine import EXACT_TO
-from nearfar.loss.push import _tiled
+from nearfar.loss.push import _sums
 
 TAU = 0.07
 TABLE = tuple(product(FORMS[:3], (4096, 8192), (128, 256, 512), (TAU,)))
@@ -186,8 +186,8 @@ def measure(
 def compile_loops(losses: Collection[Loss], d: int) -> None:
     """Once on a machine, as torch.compile's: those of batches whose tiles are not kept, too."""
     q, k = batch(2048, d)
-    for keep in (_tiled.KEEP, 0):
-        with patch.object(_tiled, "KEEP", keep):
+    for keep in (_sums.KEEP, 0):
+        with patch.object(_sums, "KEEP", keep):
             for loss in losses:
                 step(loss, q, k)
 

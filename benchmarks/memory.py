@@ -31,7 +31,7 @@ TILED = 2112
 HUGE = 131072
 # Where nearfar keeps room for tiles, and the budget of exponentiated ones, in bytes.
 ROOM = "nearfar.loss._room"
-BUDGET = ("nearfar.loss.push._tiled", "KEEP")
+BUDGET = ("nearfar.loss.push._sums", "KEEP")
 
 
 def resident(what: str) -> int:

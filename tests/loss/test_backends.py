@@ -23,7 +23,7 @@ from nearfar import (
 )
 from nearfar.loss import _room, _small
 from nearfar.loss._room import LARGE, ROOM
-from nearfar.loss.push import Crowd, Game, _blocks, _early, _tiled, push
+from nearfar.loss.push import Crowd, Game, _blocks, _stripes, _sums, push
 
 N, D = 23, 6
 IDS = torch.arange(N) // 2
@@ -117,8 +117,8 @@ def outcome(form: Form, tau: float, dtype: torch.dtype, backend: str) -> list[Te
 def test_tiles_equal_the_stored_matrix(
     name: str, tau: float, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tiled, "KEEP", keep)
-    monkeypatch.setattr(_early, "STRIPE", 8 * 5 * N)
+    monkeypatch.setattr(_sums, "KEEP", keep)
+    monkeypatch.setattr(_stripes, "STRIPE", 8 * 5 * N)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     tiled = outcome(FORMS[name], tau, torch.float64, "tiled")
     for got, wanted in zip(tiled, stored, strict=True):
@@ -160,7 +160,7 @@ def test_large_matrices_lie_in_memory_that_is_used_again(form: Form) -> None:
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
         q, k = (torch.randn(1024, 8, generator=generator).requires_grad_() for _ in range(2))
-        before = [id(memory) for memory in ROOM.free]
+        before = [id(memory) for memory in ROOM.ready]
         found, wanted = (
             torch.autograd.grad(form(q, k, engine), (q, k), materialize_grads=True)
             for engine in ("auto", "dense")
@@ -169,8 +169,8 @@ def test_large_matrices_lie_in_memory_that_is_used_again(form: Form) -> None:
             torch.testing.assert_close(got, exact, rtol=0, atol=1e-4 * float(exact.abs().max()))
         if seed:
             # The first batch has left enough for the second.
-            assert sorted(before) == sorted(id(memory) for memory in ROOM.free)
-            assert sum(len(memory) >= 4 * 1024**2 for memory in ROOM.free) > 1
+            assert sorted(before) == sorted(id(memory) for memory in ROOM.ready)
+            assert sum(memory.size >= 4 * 1024**2 for memory in ROOM.ready) > 1
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -195,7 +195,7 @@ def test_gradients_twice(both: bool, triangle: bool) -> None:
 
 @pytest.mark.parametrize("name", ["one way", "two views", "sigmoid", "bank", "labels"])
 def test_second_order_of_a_loss(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tiled, "KEEP", 0)
+    monkeypatch.setattr(_sums, "KEEP", 0)
     q, k = torch.randn(2, N, D, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     tau = Temperature(0.5).double()
     call = lambda q, k: FORMS[name](q, k, tau, backend="tiled")  # noqa: E731
@@ -219,7 +219,7 @@ def test_products(name: str, kept: int, again: int, monkeypatch: pytest.MonkeyPa
             q + k, torch.arange(n) % 5
         )
     for budget, units in ((2**30, kept), (0, again)):
-        monkeypatch.setattr(_tiled, "KEEP", budget)
+        monkeypatch.setattr(_sums, "KEEP", budget)
         with FlopCounterMode(display=False) as counter:
             form(q, k, Temperature(0.2), backend="tiled").backward()
         # The triangle's diagonal blocks are computed whole: 16 rows of 512 or 1024.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nearfar import NTXentLoss
 from nearfar.loss.push import _blocks
-from nearfar.loss.push._blocks import Blocks
+from nearfar.loss.push._blocks import Blocks, cut
 from nearfar.loss.push._crowd import Crowd, Diagonal
 from nearfar.loss.push._game import Game
 
@@ -43,7 +43,7 @@ def matrix(blocks: Blocks, rows: int, columns: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.usefixtures("sides")
 @pytest.mark.parametrize("rows", [1, 2, 7, 16, 23, 32])
 def test_a_triangle_is_seen_once(rows: int) -> None:
-    blocks = Blocks(game(rows, None), several=True)
+    blocks = cut(game(rows, None), several=True)
     _, seen = matrix(blocks, rows, rows)
     assert seen.max() == 1
     assert (seen.triu() == torch.ones_like(seen).triu()).all()
@@ -60,7 +60,7 @@ def test_tiles_begin_where_lines_of_the_cache_do(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_blocks, "_LINE", 32)
-    blocks = Blocks(game(rows, None), several=True)
+    blocks = cut(game(rows, None), several=True)
     room = torch.zeros(blocks.all, dtype=torch.int)
     for block in blocks:
         assert block.before % 32 == 0
@@ -72,7 +72,7 @@ def test_tiles_begin_where_lines_of_the_cache_do(
 @pytest.mark.usefixtures("sides")
 @pytest.mark.parametrize(("rows", "columns"), [(5, 3), (8, 4), (20, 13)])
 def test_a_rectangle_is_seen_once(rows: int, columns: int) -> None:
-    blocks = Blocks(game(rows, columns), several=True)
+    blocks = cut(game(rows, columns), several=True)
     _, seen = matrix(blocks, rows, columns)
     assert (seen == 1).all()
     assert all(block.count == 1 for block in blocks)
@@ -80,7 +80,7 @@ def test_a_rectangle_is_seen_once(rows: int, columns: int) -> None:
 
 @pytest.mark.usefixtures("sides")
 def test_equal_squares_are_taken_at_once() -> None:
-    one_by_one, several = (Blocks(game(32, None), several=answer) for answer in (False, True))
+    one_by_one, several = (cut(game(32, None), several=answer) for answer in (False, True))
     assert max(block.count for block in one_by_one) == 1
     counts = [(block.shape, block.step) for block in several if block.count > 1]
     # 16 squares on the diagonal, and 8 beside it; up to 8 x 4 entries of a tile at once.
@@ -96,7 +96,7 @@ def test_equal_squares_are_taken_at_once() -> None:
 @pytest.mark.usefixtures("sides")
 def test_too_few_for_all_threads_are_shared_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    blocks = Blocks(game(32, None), several=True)
+    blocks = cut(game(32, None), several=True)
     assert {block.shape for block in blocks if block.count > 1} == {(8, 2, 2)}
 
 
@@ -104,7 +104,7 @@ def test_too_few_for_all_threads_are_shared_by_them(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("rows", [7, 32])
 def test_places_of_pairs(rows: int, several: bool) -> None:
-    blocks = Blocks(game(rows, None), several=several)
+    blocks = cut(game(rows, None), several=several)
     room, seen = matrix(blocks, rows, rows)
     row, column = seen.nonzero().T
     # Some twice, in no order.
@@ -122,7 +122,7 @@ def test_places_of_pairs(rows: int, several: bool) -> None:
     "diagonal", [Diagonal(0, 0, 32), Diagonal(0, 16, 16), Diagonal(3, 1, 20), Diagonal(1, 8, 0)]
 )
 def test_diagonals_within_tiles(diagonal: Diagonal) -> None:
-    blocks = Blocks(game(32, None), several=True)
+    blocks = cut(game(32, None), several=True)
     whole = torch.zeros(32, 32)
     diagonal.of(whole).fill_(1)
     for block in blocks:

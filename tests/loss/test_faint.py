@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nearfar.loss import _small
-from nearfar.loss.push import _blocks, _early, _tiled
+from nearfar.loss.push import _blocks, _stripes, _sums
 
 N, D = 48, 16
 ATEN: Any = torch.ops.aten
@@ -75,8 +75,8 @@ def test_products_meet_normal_numbers(
     if tiled:
         for side, size in {"HEIGHT": 20, "WIDTH": 7, "LOWEST": 5}.items():
             monkeypatch.setattr(_blocks, side, size)
-        monkeypatch.setattr(_early, "STRIPE", 4 * 5 * N)
-        monkeypatch.setattr(_tiled, "KEEP", 2**30 if engine == "kept" else 0)
+        monkeypatch.setattr(_stripes, "STRIPE", 4 * 5 * N)
+        monkeypatch.setattr(_sums, "KEEP", 2**30 if engine == "kept" else 0)
     monkeypatch.setattr(_small, "FEW", N if engine == "few" else 0)
     for q, k in (alike(0.1), alike(0.4), twins()):
         leaves = [x.float().requires_grad_() for x in (q, k)]

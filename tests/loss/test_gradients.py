@@ -10,7 +10,7 @@ from forms import FORMS, MORE, rows
 from torch import Tensor
 
 from nearfar import info_nce
-from nearfar.loss.push import _early, _tiled
+from nearfar.loss.push import _stripes, _sums
 
 EVERY = FORMS | MORE
 
@@ -52,8 +52,8 @@ def test_create_graph_changes_no_gradient(
     form: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keys may be made of the queries, or be the queries: no path counts twice."""
-    monkeypatch.setattr(_tiled, "KEEP", 0)
-    monkeypatch.setattr(_early, "STRIPE", 8 * 6)
+    monkeypatch.setattr(_sums, "KEEP", 0)
+    monkeypatch.setattr(_stripes, "STRIPE", 8 * 6)
 
     def grads(key: Any, create_graph: bool) -> tuple[Tensor, ...]:
         q, t = rows(6).requires_grad_(), tau()

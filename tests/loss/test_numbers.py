@@ -22,7 +22,7 @@ from torch import Tensor
 from nearfar import ClipLoss, SigLipLoss, info_nce
 from nearfar.loss import _small, loops
 from nearfar.loss._whole_rules import LogSoftmax
-from nearfar.loss.push import _blocks, _early, _tiled
+from nearfar.loss.push import _blocks, _stripes, _sums
 
 N, D = 24, 16
 EPS = torch.finfo(torch.float32).eps
@@ -53,9 +53,9 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
     sides = {"HEIGHT": 20, "WIDTH": 7, "LOWEST": 5}
     for name, size in sides.items():
         monkeypatch.setattr(_blocks, name, size)
-    monkeypatch.setattr(_early, "STRIPE", 4 * 3 * N)
-    monkeypatch.setattr(_tiled, "KEEP", keep)
-    monkeypatch.setattr(_tiled, "FAR", 0)
+    monkeypatch.setattr(_stripes, "STRIPE", 4 * 3 * N)
+    monkeypatch.setattr(_sums, "KEEP", keep)
+    monkeypatch.setattr(_sums, "FAR", 0)
 
 
 def stored_as(x: Tensor, dtype: torch.dtype) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
 from nearfar import ClipLoss, NTXentLoss, SigLipLoss, SupConLoss, info_nce
-from nearfar.loss.push import Crowd, Game, _blocks, _early, _tiled, push
+from nearfar.loss.push import Crowd, Game, _blocks, _stripes, _sums, push
 
 EVERY = FORMS | MORE
 seeds = st.integers(0, 2**20)
@@ -112,7 +112,7 @@ def test_tiles_are_the_stored_matrix(drawn: tuple[Game, dict[str, int]]) -> None
     stored = pushed(game, "dense")
     with pytest.MonkeyPatch.context() as patch:
         for name, size in sizes.items():
-            patch.setattr(_tiled if name == "KEEP" else _blocks, name, size)
+            patch.setattr(_sums if name == "KEEP" else _blocks, name, size)
         tiled = pushed(game, "tiled")
     for got, wanted in zip(tiled, stored, strict=True):
         size = wanted[wanted.isfinite()].abs().max().clamp_min(1) if wanted.isfinite().any() else 1
@@ -129,8 +129,8 @@ def test_all_backends_agree(n: int, dim: int, seed: int, name: str) -> None:
         leaves = [x.clone().requires_grad_() for x in inputs]
         with pytest.MonkeyPatch.context() as patch:
             if backend == "tiled":
-                patch.setattr(_tiled, "KEEP", 0)
-                patch.setattr(_early, "STRIPE", 8 * 3 * n)
+                patch.setattr(_sums, "KEEP", 0)
+                patch.setattr(_stripes, "STRIPE", 8 * 3 * n)
             loss = EVERY[name](*leaves, backend=backend)
             found.append([loss, *torch.autograd.grad(loss, leaves)])
     for other in found[1:]:

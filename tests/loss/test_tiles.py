@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
+from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
 from nearfar.loss.push import _blocks, _product
 
@@ -80,15 +80,23 @@ def test_room_is_used_again_when_nobody_has_it() -> None:
     first = room.take((1024, 512), like)
     assert first.shape == (1024, 512)
     place, part = first.data_ptr(), first[1:]
-    assert room.take((1024, 512), like).data_ptr() != place
-    room.free.clear()
     del first
-    assert not room.free
+    other = room.take((1024, 512), like)
+    assert other.data_ptr() != place
     del part
     # Whose numbers it held is no matter.
     again = room.take((512, 512), like.double())
     assert again.dtype == torch.float64
-    assert (again.data_ptr(), room.free) == (place, [])
+    assert again.data_ptr() == place
+    del other, again
+    assert place in [room.take((1024, 512), like).data_ptr() for _ in range(2)]
+
+
+def test_without_a_count_of_holders_room_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_room, "_HOLDERS", None)
+    room = Room()
+    assert room.take((1024, 512), torch.empty(0)).shape == (1024, 512)
+    assert not room.ready
 
 
 @pytest.mark.usefixtures("passes")
@@ -96,22 +104,30 @@ def test_room_is_used_again_when_nobody_has_it() -> None:
 def test_room_comes_back_before_garbage_is_collected(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lent: list[weakref.ref[Tensor]] = []
-    take = Room.take
-
-    def noted(self: Room, shape: tuple[int, ...] | int, like: Tensor) -> Tensor:
-        room = take(self, shape, like)
-        lent.append(weakref.ref(room.untyped_storage()))
-        return room
-
-    monkeypatch.setattr(Room, "take", noted)
+    monkeypatch.setattr(_room, "_PAGE", 4096)
+    _room.ROOM.ready.clear()
     gc.disable()
     try:
         outcome(name)
-        assert lent
-        assert not any(one() is not None for one in lent)
+        assert _room.ROOM.ready
+        assert all(memory.free for memory in _room.ROOM.ready)
     finally:
         gc.enable()
+        _room.ROOM.ready.clear()
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("name", [*FORMS][:4])
+def test_no_tile_waits_for_the_backward_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_room, "_PAGE", 4096)
+    _room.ROOM.ready.clear()
+    q, k = torch.randn(2, N, 8).requires_grad_()
+    loss = FORMS[name](q, k)
+    sizes = [(memory.size, memory.free) for memory in _room.ROOM.ready]
+    _room.ROOM.ready.clear()
+    assert max(sizes)[0] > 4 * N * N
+    assert 0 < sum(size for size, free in sizes if not free) < N * N
+    loss.backward()
 
 
 def test_room_of_another_size_is_left() -> None:
@@ -123,12 +139,16 @@ def test_room_of_another_size_is_left() -> None:
 
 def test_what_lies_ready_longest_is_let_go() -> None:
     room, like = Room(), torch.empty(0)
-    lent = [room.take((one + 1) * READY // 64, like) for one in range(6)]
-    while lent:
-        lent.pop(0)
-    assert len(room.free) == 3
-    assert [len(one) for one in room.free] == sorted(len(one) for one in room.free)
-    assert sum(len(one) for one in room.free) <= READY
+    for one in range(6):
+        room.take((one + 1) * READY // 64, like)
+    sizes = [memory.size for memory in room.ready]
+    assert len(sizes) == 3
+    assert sizes == sorted(sizes)
+    assert sum(sizes) <= READY
+    first = room.take(4 * READY // 64, like)
+    room.take(READY // 64, like)
+    assert [memory.free for memory in room.ready] == [True, False, True]
+    assert first.data_ptr() not in {one.storage.data_ptr() for one in room.ready if one.free}
 
 
 def test_threads_share_room() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -109,12 +110,17 @@ def finite(name: str, x: Tensor) -> None:
         )
 
 
+def _finite(x: Tensor) -> bool:
+    # For one number, the short way: what runs after large products waits for its code.
+    return bool(x.isfinite().all()) if x.ndim else math.isfinite(x.item())
+
+
 def finite_loss(loss: Tensor, scale: Tensor, **inputs: Tensor) -> Tensor:
     """The loss, if it is finite; otherwise the input that is to blame is looked for.
 
     A row that is not finite reaches the loss, so nothing needs to be read before.
     """
-    if readable() and not bool((loss.isfinite() & (scale > 0)).all()):
+    if readable() and not (_finite(loss) and scale.item() > 0):
         for name, x in inputs.items():
             finite(name, x)
         number = scale.item()

@@ -92,13 +92,23 @@ class NTXentLoss(Loss):
             highest=HIGHEST,
             bf16=self.products == "bf16",
         )
+        named = {f"z{number}": view for number, view in enumerate(views)}
+        return check.finite_loss(self._loss(game, shard), scale, **named)
+
+    def _loss(self, game: Game, shard: Shard) -> Tensor:
+        decoupled, reduction = self.decoupled, self.reduction
+        if game.partners is not None:
+            loss = shard.contrast(
+                game, None, self.backend, decoupled=decoupled, reduction=reduction
+            )
+            if loss is not None:
+                return loss
         crowd, _, own = shard.push_pull(game, self.backend)
         if game.crowd.picky:
             check.somebody(crowd)
-        positive, pull = _views(z, len(views), scale) if own is None else (own.repeat(2), None)
-        loss = contrast(crowd, positive, pull, decoupled=self.decoupled)
-        named = {f"z{number}": view for number, view in enumerate(views)}
-        return check.finite_loss(shard.reduce(loss, self.reduction), scale, **named)
+        positive, pull = _views(game, shard.views) if own is None else (own.repeat(2), None)
+        each = contrast(crowd, positive, pull, decoupled=decoupled)
+        return shard.reduce(each, reduction)
 
     def _small(self, rows: Tensor, ids: Tensor | None) -> Tensor | None:
         def again(rows: Tensor, key: None, scale: float | Tensor, bias: None) -> Tensor:
@@ -125,9 +135,9 @@ class NTXentLoss(Loss):
         )
 
 
-def _views(z: Tensor, number: int, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _views(game: Game, number: int) -> tuple[Tensor, Tensor]:
     """Logsumexp and mean of the logits of each view's partners, of whom there are several."""
-    by_view = z.view(number, -1, z.shape[1])
+    by_view = game.query.view(number, -1, game.query.shape[1])
     others = [partners(by_view, by_view.roll(-step, 0)) for step in range(1, number)]
-    logits = torch.stack(others).flatten(1) * scale
+    logits = torch.stack(others).flatten(1) * game.scale
     return logits.logsumexp(0), logits.mean(0)

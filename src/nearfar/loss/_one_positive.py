@@ -36,10 +36,9 @@ def one_positive(
         game = replace(game, crowd=replace(game.crowd, ceiling=ceiling))
     sides: Sides | None = None
     if in_batch and explicit is None and not (_two(game) or hardness or tau_plus):
-        if reduction != "none":
-            total = shard.contrast_sum(game, offset, backend, decoupled=decoupled)
-            if total is not None:
-                return shard.ranks.total(total, shard.rows, mean=reduction == "mean")
+        loss = shard.contrast(game, offset, backend, decoupled=decoupled, reduction=reduction)
+        if loss is not None:
+            return loss
         rows, columns, own = shard.push_pull(game, backend)
         sides = rows, columns
     else:

@@ -7,16 +7,17 @@ asks, room is made of them, and reading and writing miss fewer addresses.
 
 from __future__ import annotations
 
+import math
 import mmap
-import weakref
+from collections.abc import Callable
 from contextlib import suppress
-from threading import RLock
+from threading import Lock
 
 import torch
 from torch import Tensor
 
 # Exponentiated tiles are kept for a backward pass up to so many bytes, of a triangle half of a
-# matrix of twice as many. Of all that was used, so much lies ready at most.
+# matrix of twice as many. So much memory is used again at most.
 KEEP = 512 * 2**20
 READY = 2 * KEEP
 # Fewer entries than these come faster from PyTorch, again and again, in small batches.
@@ -30,54 +31,82 @@ _ASK: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _OWN = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
+# How many hold a storage.
+_HOLDERS: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
+
+
+class _Memory:
+    """Some pages.
+
+    Args:
+        size: Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, memory = size, mmap.mmap(-1, size, **_OWN)
+        if _ASK is not None:
+            with suppress(OSError):  # a kernel without them
+                memory.madvise(_ASK)
+        with torch.inference_mode(False):
+            whole = torch.frombuffer(memory, dtype=torch.uint8)
+        self.first, self.storage = -whole.data_ptr() % _PAGE, whole.untyped_storage()
+        del whole
+        self.alone = self._holders()
+
+    def _holders(self) -> int:
+        assert _HOLDERS is not None
+        return _HOLDERS(self.storage._cdata)
+
+    @property
+    def free(self) -> bool:
+        """No tensor lies here."""
+        return self._holders() == self.alone
+
+    def tensor(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """One that lies here, from the beginning of a page on."""
+        first = self.first // like.element_size()
+        return like.new_empty(0).set_(self.storage, first, shape)  # type: ignore[call-overload,no-any-return]
+
+
 class Room:
-    """Memory for tensors, which comes back when the last of them is gone; threads may share it.
+    """Memory for tensors, which serves again when the last of them is gone; threads may share it.
 
     Attributes:
-        free: What has come back, the last one last.
+        ready: What there is, the one that was asked for last at the end.
     """
 
     def __init__(self) -> None:
-        self.free: list[mmap.mmap] = []
-        # Tensors may go while memory is looked for, in the same thread.
-        self.lock = RLock()
+        self.ready: list[_Memory] = []
+        self.lock = Lock()
 
     def take(self, shape: tuple[int, ...] | int, like: Tensor) -> Tensor:
         """Uninitialised, of ``shape``, on the device and of the kind of ``like``."""
         shape = (shape,) if isinstance(shape, int) else shape
-        size = torch.Size(shape).numel() * like.element_size()
-        # Inside inference mode, a tensor would be made that nobody outside may write to.
-        with torch.inference_mode(False):
-            # Less comes fast from PyTorch, which also keeps the memory of other devices.
-            if like.device.type != "cpu" or size < _PAGE // 2:
-                return torch.empty(shape, dtype=like.dtype, device=like.device)
-            # And a page more, to begin with one.
-            memory = self._memory((-(-size // _PAGE) + 1) * _PAGE)
-            view = memoryview(memory)
-            # PyTorch holds the view, and nobody else does.
-            weakref.finalize(view, self._back, memory).atexit = False
-            whole = torch.frombuffer(view, dtype=like.dtype)
-            first = -whole.data_ptr() % _PAGE // like.element_size()
-            return like.new_empty(0).set_(whole.untyped_storage(), first, shape)  # type: ignore[call-overload,no-any-return]
-
-    def _memory(self, size: int) -> mmap.mmap:
+        size = math.prod(shape) * like.element_size()
+        # Less comes fast from PyTorch, which also keeps the memory of other devices.
+        if like.device.type != "cpu" or size < _PAGE // 2 or _HOLDERS is None:
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+        # And a page more, to begin with one.
+        size = (-(-size // _PAGE) + 1) * _PAGE
         with self.lock:
-            for memory in reversed(self.free):
-                if len(memory) == size:
-                    self.free.remove(memory)
-                    return memory
-        memory = mmap.mmap(-1, size, **_OWN)
-        if _ASK is not None:
-            with suppress(OSError):  # a kernel without them
-                memory.madvise(_ASK)
+            if not torch.is_inference_mode_enabled():
+                return self._memory(size).tensor(shape, like)
+            # A tensor would be made that nobody outside may write to.
+            with torch.inference_mode(False):
+                return self._memory(size).tensor(shape, like)
+
+    def _memory(self, size: int) -> _Memory:
+        for memory in reversed(self.ready):
+            if memory.size == size and memory.free:
+                self.ready.remove(memory)
+                self.ready.append(memory)
+                return memory
+        memory = _Memory(size)
+        self.ready.append(memory)
+        # What is let go goes with the last tensor that lies there.
+        while sum(one.size for one in self.ready) > READY:
+            self.ready.pop(0)
         return memory
-
-    def _back(self, memory: mmap.mmap) -> None:
-        """Take it back, and let go of what has been here longest where that is too much."""
-        with self.lock:
-            self.free.append(memory)
-            while sum(map(len, self.free)) > READY:
-                self.free.pop(0)
 
 
 ROOM = Room()

@@ -18,7 +18,7 @@ from nearfar.loss.push import (
     Crowd,
     Diagonal,
     Game,
-    contrast_sum,
+    contrast_at_once,
     pull,
     push_pull,
     sigmoid_sum,
@@ -50,7 +50,9 @@ class Shard:
             ids = ids.repeat(self.views)
             return Crowd(row_id=ids, column_id=self.gather(ids))
         items, views = self.rows // self.views, range(self.views)
-        ids = torch.arange(self.first, self.first + items, device=self.device).repeat(self.views)
+        ids = torch.arange(self.first, self.first + items, device=self.device)
+        if self.views > 1:
+            ids = ids.repeat(self.views)
         diagonals = tuple(
             Diagonal(row * items, self.first + column * items, items)
             for row, column in product(views, views)
@@ -80,13 +82,25 @@ class Shard:
             return rows, columns, own
         return rows, joined(*self.ranks.scatter(columns, self.counts)), own
 
-    def contrast_sum(
-        self, game: Game, offset: Tensor | None, backend: Backend, *, decoupled: bool
+    def contrast(
+        self,
+        game: Game,
+        offset: Tensor | None,
+        backend: Backend,
+        *,
+        decoupled: bool,
+        reduction: str,
     ) -> Tensor | None:
-        """The sum of our rows' losses, one way, if it is to be had without keeping tiles."""
-        if self.ranks.ring:
+        """The reduced losses of our rows and, if asked, keys, where a sum is to be had at once."""
+        one_way = game.key is not None and not game.both
+        if reduction == "none" or self.ranks.ring or not (one_way or self.ranks.alone):
             return None
-        return contrast_sum(self._against_all(game), offset, backend, decoupled=decoupled)
+        all_, mean = self._against_all(game), reduction == "mean"
+        here = mean and self.ranks.alone
+        loss = contrast_at_once(all_, offset, backend, decoupled=decoupled, mean=here)
+        if loss is None or self.ranks.alone:
+            return loss
+        return self.ranks.total(loss, self.rows, mean=mean)
 
     def sigmoid_sum(self, game: Game, bias: Tensor, backend: Backend) -> Tensor:
         """Over our queries and everybody's keys, every pair on its own, and over our partners."""

@@ -76,8 +76,7 @@ class SupConLoss(Loss):
         _, group, size = torch.unique(every, return_inverse=True, return_counts=True)
         check.several(check.traced() or len(size) > 1)
         own = group[shard.first : shard.first + shard.rows]
-        partner_count = size[own] - 1
-        anchor = partner_count > 0
+        cohorts = Cohorts.of(own, group, size, shard.first, z)
         if check.readable() and not bool((size > 1).any()):
             raise NearfarError(
                 "labels has no two equal entries, so no row has a positive; wanted at least one "
@@ -91,20 +90,9 @@ class SupConLoss(Loss):
             highest=HIGHEST,
             bf16=self.products == "bf16",
         )
-        if self.form == "out":
-            cohorts = Cohorts(own, group, size, shard.first)
-            crowd, _, pull = shard.push_pull(replace(game, partners=cohorts), self.backend)
-            assert pull is not None
-            total = torch.where(anchor, crowd, 0.0).sum() - pull.sum()
-        else:
-            strangers = Crowd(row_id=own, column_id=group)
-            negative, _ = shard.push(replace(game, crowd=strangers), self.backend)
-            positive = _positives(game, shard, own, group, self.backend)
-            loss = contrast(negative, positive) + partner_count.clamp_min(1).to(z.dtype).log()
-            total = torch.where(anchor, loss, 0.0).sum()
-        return check.finite_loss(
-            shard.ranks.total(total, anchor.sum(), mean=True), scale, embeddings=embeddings
-        )
+        loss_of = _out if self.form == "out" else _in
+        loss = loss_of(game, shard, cohorts, self.backend)
+        return check.finite_loss(loss, scale, embeddings=embeddings)
 
     def _small(self, embeddings: Tensor, labels: Tensor) -> Tensor | None:
         def again(rows: Tensor, key: None, scale: float | Tensor, bias: None) -> Tensor:
@@ -122,6 +110,27 @@ class SupConLoss(Loss):
             form=self.form,
             **self.engine,
         )
+
+
+def _out(game: Game, shard: Shard, cohorts: Cohorts, backend: Backend) -> Tensor:
+    game = replace(game, partners=cohorts)
+    loss = shard.contrast(game, None, backend, decoupled=True, reduction="mean")
+    if loss is not None:
+        return loss
+    crowd, _, pull = shard.push_pull(game, backend)
+    assert pull is not None
+    total = torch.where(cohorts.several, crowd, 0.0).sum() - pull.sum()
+    return shard.ranks.total(total, cohorts.several.sum(), mean=True)
+
+
+def _in(game: Game, shard: Shard, cohorts: Cohorts, backend: Backend) -> Tensor:
+    own, group = cohorts.row, cohorts.column
+    strangers = Crowd(row_id=own, column_id=group)
+    negative, _ = shard.push(replace(game, crowd=strangers), backend)
+    positive = _positives(game, shard, own, group, backend)
+    partner_count = (cohorts.size[own] - 1).clamp_min(1).to(game.query.dtype)
+    loss = torch.where(cohorts.several, contrast(negative, positive) + partner_count.log(), 0.0)
+    return shard.ranks.total(loss.sum(), cohorts.several.sum(), mean=True)
 
 
 def _positives(game: Game, shard: Shard, own: Tensor, group: Tensor, backend: Backend) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from nearfar.loss.loops._numba import ONE, ZERO, compiled, run
+from nearfar.loss.loops._tile import Entries
 
 
 def unit(x: Tensor, least: float, out: Tensor, length: Tensor) -> None:
@@ -46,6 +47,43 @@ def dots(a: Tensor, b: Tensor, out: Tensor) -> None:
         out: (1, n).
     """
     run(_dots, a, b, out)
+
+
+def meet(a: Tensor, b: Tensor, out: Tensor) -> tuple[float, float]:
+    """As `dots`; and the largest product of a row with itself, of each matrix.
+
+    Args:
+        a: (n, d).
+        b: (n, d).
+        out: (n,).
+    """
+    tops = run(_meet, a, b, out)
+    return max(tops[:, 0].tolist()), max(tops[:, 1].tolist())
+
+
+def draw(to: Tensor, share: Tensor | None, weight: Tensor, other: Tensor) -> None:
+    """``to_i = share_i to_i + weight_i other_i``.
+
+    Args:
+        to: (n, d).
+        share: (n,); None: ones.
+        weight: (n,).
+        other: (n, d).
+    """
+    run(_draw, to, share, weight, other)
+
+
+def weigh(crowd: Entries, beside: Tensor, rows: Tensor, share: Tensor, out: Tensor) -> None:
+    """Rows divided by ``crowd + beside``.
+
+    Args:
+        crowd: (n,).
+        beside: (n,).
+        rows: (n, d).
+        share: (n,) receives what rows were multiplied by.
+        out: (n, d).
+    """
+    run(_weigh, crowd, beside, rows, share, out)
 
 
 def attract(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
@@ -99,6 +137,46 @@ def _dots(threads, a, b, out):
             for j in range(width):
                 total += a[i, j] * b[i, j]
             out[0, i] = total
+
+
+@compiled
+def _meet(threads, a, b, out):
+    height, width = a.shape
+    tops = np.zeros((threads, 2), np.float32)
+    for thread in numba.prange(threads):
+        top_a = top_b = ZERO
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            total = square_a = square_b = ZERO
+            for j in range(width):
+                total += a[i, j] * b[i, j]
+                square_a += a[i, j] * a[i, j]
+                square_b += b[i, j] * b[i, j]
+            out[0, i] = total
+            top_a, top_b = max(top_a, square_a), max(top_b, square_b)
+        tops[thread, 0], tops[thread, 1] = top_a, top_b
+    return tops
+
+
+@compiled
+def _draw(threads, to, share, weight, other):
+    height, width = to.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            mine = ONE if share is None else share[0, i]
+            theirs = weight[0, i]
+            for j in range(width):
+                to[i, j] = mine * to[i, j] + theirs * other[i, j]
+
+
+@compiled
+def _weigh(threads, crowd, beside, rows, share, out):
+    height, width = rows.shape
+    for thread in numba.prange(threads):
+        for i in range(height * thread // threads, height * (thread + 1) // threads):
+            mine = ONE / (crowd[0, i] + beside[0, i])
+            share[0, i] = mine
+            for j in range(width):
+                out[i, j] = mine * rows[i, j]
 
 
 @compiled

@@ -8,7 +8,7 @@ from nearfar.loss.push._choose import BACKENDS, LOG, Backend, choose
 from nearfar.loss.push._cohorts import Cohorts
 from nearfar.loss.push._crowd import Crowd, Diagonal, Pairs
 from nearfar.loss.push._dense import gradients, lse
-from nearfar.loss.push._early import contrast_sum
+from nearfar.loss.push._early import contrast_at_once
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners
 from nearfar.loss.push._product import product, similarities
@@ -29,7 +29,7 @@ __all__ = [
     "Game",
     "Pairs",
     "choose",
-    "contrast_sum",
+    "contrast_at_once",
     "engine",
     "gradients",
     "lse",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from nearfar.loss.push._blocks import Block, Blocks
+from nearfar.loss.push._block import Block
+from nearfar.loss.push._blocks import Blocks
 
 Part = TypeVar("Part")
 # Tiles at a time.

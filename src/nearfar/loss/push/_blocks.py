@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearfar.loss.loops import ready
-from nearfar.loss.push._crowd import Diagonal, Pairs
+from nearfar.loss.push._block import Block
+from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
 
@@ -27,89 +30,64 @@ _LINE = 32
 ALONE = 1024
 
 
-@dataclass
-class Block:
-    """Where a tile lies: in the matrix and, ``before`` entries after the first, among all tiles.
+class _Shape(NamedTuple):
+    """What tiles are cut by.
 
     Attributes:
-        number: Its place in their order.
         rows: Of the matrix.
         columns: Of the matrix.
-        mirrored: As of a panel.
-        count: So many equal tiles are taken at once, and this is where the first of them lies.
-        step: So many rows further down, and columns to the right, lies the next one.
+        height: Rows of a tile, at most.
+        width: Columns of a tile, at most.
+        side: Of a square on the diagonal of a triangle; None: it is none.
+        fewest: So many equal tiles along the diagonal, or more, are taken at once.
+        line: Before each tile lies a multiple of so many entries.
     """
 
-    number: int
-    before: int
-    rows: slice
-    columns: slice
-    mirrored: bool
-    count: int = 1
-    step: int = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(height, width), of several (count, height, width)."""
-        one = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-        return one if self.count == 1 else (self.count, *one)
-
-    @property
-    def end(self) -> int:
-        """So many entries of room for all of them lie before this one's end."""
-        return self.before + math.prod(self.shape)
-
-    def alone(self, room: Tensor) -> Tensor:
-        """The tile in room for one at a time."""
-        return room[: math.prod(self.shape)].view(self.shape)
-
-    def among(self, room: Tensor) -> Tensor:
-        """The tile in room for all of them."""
-        return self.alone(room[self.before :])
-
-    def down(self, x: Tensor) -> Tensor:
-        """Its rows' part of (N, ...): (height, ...), of several (count, height, ...)."""
-        return self._part(x, self.rows)
-
-    def across(self, x: Tensor) -> Tensor:
-        """Its columns' part of (M, ...): (width, ...), of several (count, width, ...)."""
-        return self._part(x, self.columns)
-
-    def of(self, matrix: Tensor) -> Tensor:
-        """Its part of (N, M)."""
-        if self.count == 1:
-            return matrix[self.rows, self.columns]
-        corner, (row, column) = matrix[self.rows.start :, self.columns.start :], matrix.stride()
-        return corner.as_strided(self.shape, (self.step * (row + column), row, column))
-
-    def inside(self, diagonal: Diagonal) -> list[Diagonal]:
-        """What lies in the tile of a diagonal of the matrix, from its corner; in several, each."""
-        height, right = self.shape[-2], diagonal.column - diagonal.row
-        found = []
-        for number in range(self.count):
-            top, left = (side.start + number * self.step for side in (self.rows, self.columns))
-            first = max(top, diagonal.row, left - right)
-            last = min(top + height, diagonal.row + diagonal.length, left + self.shape[-1] - right)
-            if first < last:
-                row = number * height + first - top
-                found.append(Diagonal(row, first + right - left, last - first))
-        return found
-
-    def _part(self, x: Tensor, side: slice) -> Tensor:
-        if self.count == 1:
-            return x[side]
-        last = side.stop + (self.count - 1) * self.step
-        return x[side.start : last].unfold(0, side.stop - side.start, self.step).movedim(-1, 1)
+    rows: int
+    columns: int
+    height: int
+    width: int
+    side: int | None
+    fewest: int
+    line: int
 
 
-class Blocks:
-    """Tiles, panel after panel; of a triangle, those on and above the diagonal.
+def cut(
+    game: Game, height: int | None = None, width: int | None = None, *, several: bool = False
+) -> Blocks:
+    """The tiles of a game.
 
     Args:
         game: Who plays.
         height: Rows of a tile, at most; None: HEIGHT.
         width: Columns of a tile, at most; None: WIDTH, in bfloat16 twice as many.
         several: Equal tiles along a triangle's diagonal may be taken at once.
+    """
+    rows, columns = len(game.query), len(game.keys)
+    most = HEIGHT if ready(game.query, rows * columns) else -(-HEIGHT // 2)
+    height = height or (min(most, ALONE) if game.crowd.only_equal else most)
+    width = width or WIDTH * (2 if game.bf16 else 1)
+    side, fewest = None, rows + 1
+    if game.triangle:
+        side = min(HIGHEST if several else ALONE, height, max(LOWEST, rows // SQUARES))
+        # Each of the processor's threads has a product of its own to make, or all share each.
+        fewest = torch.get_num_threads() if several else fewest
+    shape = _Shape(rows, columns, height, width, side, fewest, _LINE)
+    return Blocks(shape, game) if game.crowd.only_equal else _known(shape)
+
+
+@lru_cache(maxsize=16)
+def _known(shape: _Shape) -> Blocks:
+    # Batch after batch has the same.
+    return Blocks(shape)
+
+
+class Blocks:
+    """Tiles, panel after panel; of a triangle, those on and above the diagonal.
+
+    Args:
+        shape: What they are cut by.
+        game: In which some are not needed; None: all are.
 
     Attributes:
         each: The tiles, in order.
@@ -120,22 +98,11 @@ class Blocks:
             a tile of their own, but by several at once, or by none.
     """
 
-    def __init__(
-        self,
-        game: Game,
-        height: int | None = None,
-        width: int | None = None,
-        *,
-        several: bool = False,
-    ) -> None:
-        rows, columns = len(game.query), len(game.keys)
-        most = HEIGHT if ready(game.query, rows * columns) else -(-HEIGHT // 2)
-        height = height or (min(most, ALONE) if game.crowd.only_equal else most)
-        width = width or WIDTH * (2 if game.bf16 else 1)
+    def __init__(self, shape: _Shape, game: Game | None = None) -> None:
+        rows, columns, height, width, side, self.fewest, self.line = shape
         # So many rows and columns, counted from the first, lie in one panel at most.
         cell = height, max(1, columns)
-        if game.triangle:
-            side = min(HIGHEST if several else ALONE, height, max(LOWEST, rows // SQUARES))
+        if side is not None:
             cell = side, side
             panels = triangle(-(-rows // side), side, height)
         else:
@@ -145,12 +112,10 @@ class Blocks:
             for one in panels
             if one.top < rows
         ]
-        self.panels = needed(inside, game)
+        self.panels = inside if game is None else needed(inside, game)
         self.matrix, self.cell, self.width = (rows, columns), cell, width
         # Entries of several tiles, at most.
         self.most = height * width
-        # Each of the processor's threads has a product of its own to make, or all share each.
-        self.fewest = torch.get_num_threads() if several and game.triangle else rows + 1
         self.each: list[Block] = []
         # Of each panel, the number of its first tile, and the entries before it of several.
         self.numbers: list[tuple[int, int]] = []
@@ -161,7 +126,7 @@ class Blocks:
         self.complete = looked_at == sum(one.entries for one in inside) > 0
         self.largest = max((math.prod(block.shape) for block in self.each), default=0)
         late = (one for one in self.each if one.count > 1 or not one.mirrored)
-        ends = (one.columns.stop for one in late if one.rows.start == 0 and game.triangle)
+        ends = (one.columns.stop for one in late if one.rows.start == 0 and side is not None)
         self.uncovered = max(ends, default=0)
 
     def __iter__(self) -> Iterator[Block]:
@@ -199,7 +164,7 @@ class Blocks:
         step = stack[1].top - one.top if count > 1 else 0
         for left in range(one.left, one.right, self.width):
             last = self.each[-1] if self.each else None
-            before = -(-last.end // _LINE) * _LINE if last else 0
+            before = -(-last.end // self.line) * self.line if last else 0
             rows, columns = (one.top, one.bottom), (left, min(left + self.width, one.right))
             block = Block(
                 len(self.each), before, slice(*rows), slice(*columns), one.mirrored, count, step

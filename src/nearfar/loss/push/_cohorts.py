@@ -10,6 +10,9 @@ from torch import Tensor
 from nearfar.loss.loops import ready
 from nearfar.loss.push._partners import partners
 
+# Of each label's queries and keys, (L, D).
+LabelSums = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True)
 class Cohorts:
@@ -21,25 +24,43 @@ class Cohorts:
         row: (N,) label of each query, counted from 0.
         column: (M,) label of each key.
         size: (L,) keys of each label.
+        share: (L,) of each of a row's partners in their mean; zero where it has none.
+        several: (N,) whether a query has partners.
         first: This key is the first query itself, and the next ones are the next.
     """
 
     row: Tensor
     column: Tensor
     size: Tensor
+    share: Tensor
+    several: Tensor
     first: int
 
-    def similarity(self, query: Tensor, key: Tensor) -> Tensor:
+    @classmethod
+    def of(cls, row: Tensor, column: Tensor, size: Tensor, first: int, like: Tensor) -> Cohorts:
+        """As said above; what is computed is of the kind of ``like``."""
+        others = (size - 1).to(like.dtype)
+        share = torch.where(others > 0, others.reciprocal(), 0.0)
+        return cls(row, column, size, share, size[row] > 1, first)
+
+    def sums(self, query: Tensor, key: Tensor | None) -> LabelSums:
+        """Of vectors, for what is said below."""
+        zeros = query.new_zeros(len(self.size), query.shape[1])
+        ours = zeros.index_add(0, self.row, query)
+        return ours, ours if key is None else zeros.index_add(0, self.column, key)
+
+    def similarity(self, query: Tensor, key: Tensor, sums: LabelSums) -> Tensor:
         """Queries' mean similarities to their partners, added up for each label, (L,).
 
         Args:
             query: (N, D).
             key: (M, D).
+            sums: Theirs.
         """
-        ours, theirs = self._sums(query, None if key is query else key)
+        ours, theirs = sums
         itself = partners(query, key[self._own(query)])
         itself = query.new_zeros(len(self.size)).index_add(0, self.row, itself)
-        return (partners(ours, theirs) - itself) * self._share(query)
+        return (partners(ours, theirs) - itself) * self.share
 
     def add(
         self,
@@ -48,6 +69,7 @@ class Cohorts:
         key: Tensor | None,
         grad_query: Tensor | None,
         grad_key: Tensor | None,
+        sums: LabelSums,
     ) -> None:
         """Add the gradients of `similarity`, where they are wanted.
 
@@ -57,8 +79,9 @@ class Cohorts:
             key: (M, D); None: queries are their own keys, and what keys get is theirs.
             grad_query: (N, D), to be added to.
             grad_key: (M, D).
+            sums: Theirs.
         """
-        weight, (ours, theirs) = grad * self._share(query), self._sums(query, key)
+        weight, (ours, theirs) = grad * self.share, sums
         if grad_query is not None:
             if key is None:
                 weight, itself = 2 * weight, query
@@ -71,17 +94,6 @@ class Cohorts:
 
     def _own(self, query: Tensor) -> slice:
         return slice(self.first, self.first + len(query))
-
-    def _share(self, like: Tensor) -> Tensor:
-        """(L,) of each of a row's partners in their mean."""
-        others = self.size - 1
-        return torch.where(others > 0, 1 / others.clamp_min(1).to(like.dtype), 0.0)
-
-    def _sums(self, query: Tensor, key: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Of each label's queries and keys, (L, D)."""
-        zeros = query.new_zeros(len(self.size), query.shape[1])
-        ours = zeros.index_add(0, self.row, query)
-        return ours, ours if key is None else zeros.index_add(0, self.column, key)
 
 
 def _add(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:

@@ -25,6 +25,7 @@ class Game:
         partners: These keys are the partners of the first queries, in the same order, or rows are
             of one label; their logits are told beside the push. None: nobody's are.
         highest: No q_i . k_j is above this; None: not known.
+        own: (P,) partners' similarities; None: not known.
         bf16: Multiply matrices in bfloat16.
     """
 
@@ -35,6 +36,7 @@ class Game:
     both: bool = False
     partners: slice | Cohorts | None = None
     highest: float | None = None
+    own: Tensor | None = None
     bf16: bool = False
 
     def rules(self) -> dict[str, Any]:

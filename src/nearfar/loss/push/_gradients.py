@@ -7,7 +7,7 @@ from torch import Tensor
 from nearfar.loss._numbers import SMALL
 from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
-from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._block import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import add_product, add_turned
 from nearfar.loss.push._tiles import Tiles
@@ -45,11 +45,14 @@ class Gradients:
         self.query = ROOM.take(game.query.shape, game.query) if needs_query else None
         # The keys' gradient lies on its side; of a triangle, it is the queries', too.
         self.turned: Tensor | None = None
+        self.key: Tensor | None = None
         if needs_query if game.triangle else needs_key:
             rows, columns = game.keys.shape
             # Lines of memory that are a power of two apart want the same places in the cache:
             # turning them back took three times as long.
             self.turned = ROOM.take((columns, rows + _APART), game.keys)[:, :rows]
+            if not game.triangle:
+                self.key = ROOM.take(game.keys.shape, game.keys)
         query, turned = self.query, self.turned
         if not tiles.blocks.complete:
             for gradient in (query, turned):
@@ -90,8 +93,8 @@ class Gradients:
                     gradient *= self.last
         if self.turned is None:
             return self.query, None
-        if self.triangle and self.query is not None:
-            self.query += self.turned.T
-            return self.query, None
-        key = ROOM.take(self.turned.T.shape, self.turned)
-        return self.query, key.copy_(self.turned.T)
+        if self.key is not None:
+            return self.query, self.key.copy_(self.turned.T)
+        assert self.query is not None
+        self.query += self.turned.T
+        return self.query, None

@@ -14,7 +14,8 @@ from torch.nn.functional import softplus
 from nearfar.loss._numbers import normal, without_faint
 from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
-from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._block import Block
+from nearfar.loss.push._product import turned
 from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
 
@@ -99,6 +100,18 @@ class Passes:
             torch.add(row.unsqueeze(-1), column.unsqueeze(-2), out=room).mul_(tile)
         return tiles.operand(without_faint(room) if tiles.steep else room, block)
 
+    def weighed(self, block: Block, crowd: Any, beside: Tensor, share: Tensor) -> Tensor:
+        """The tile's queries divided by ``crowd + beside``, lying as products take them.
+
+        Args:
+            block: Which.
+            crowd: (n,).
+            beside: (n,).
+            share: (n,) receives what they were multiplied by.
+        """
+        queries = self.tiles.lying(block)
+        return queries * torch.reciprocal(crowd + beside, out=share).to(queries.dtype)
+
     def sigmoids(
         self, block: Block, offset: float, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,11 +149,12 @@ class FusedPasses(Passes):
     """
 
     def __init__(self, tiles: Tiles) -> None:
-        from nearfar.loss.loops import sigmoids
+        from nearfar.loss.loops import rows, sigmoids
         from nearfar.loss.loops import tiles as loops
 
         super().__init__(tiles)
         self.loops: Any = loops
+        self.rows: Any = rows
         self.sigmoid: Any = sigmoids.sigmoid
         self.left_out = Ahead(tiles.blocks, lambda block: loops.places(tiles.diagonals(block)))
 
@@ -163,6 +177,15 @@ class FusedPasses(Passes):
         """As without loops."""
         self.loops.force(tile, row, column, self.narrow[block], steep=self.tiles.steep)
         return self.tiles.narrow[block]
+
+    def weighed(self, block: Block, crowd: Any, beside: Tensor, share: Tensor) -> Tensor:
+        """As without loops."""
+        if self.tiles.rounded:
+            return super().weighed(block, torch.from_numpy(crowd).view(-1), beside, share)
+        queries = self.tiles.queries[block]
+        out = torch.empty_like(queries)
+        self.rows.weigh(crowd, beside, queries, share, out)
+        return turned(out)
 
     def sigmoids(
         self, block: Block, offset: float, *, small: bool

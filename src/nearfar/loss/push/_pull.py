@@ -4,22 +4,39 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nearfar.loss.push._cohorts import Cohorts
+from nearfar.loss.loops import ready
+from nearfar.loss.push._cohorts import Cohorts, LabelSums
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners
 
 
-def pull(game: Game) -> Tensor | None:
+def cohort_sums(game: Game) -> LabelSums | None:
+    """What `pull` and `add_pull` want to know of cohorts, each, unless they are told."""
+    partners = game.partners
+    return partners.sums(game.query, game.key) if isinstance(partners, Cohorts) else None
+
+
+def pull(game: Game, sums: LabelSums | None = None) -> Tensor | None:
     """The logits of the game's partners, (P,), of cohorts their sums, (L,); None if it has none."""
     if game.partners is None:
         return None
     if isinstance(game.partners, Cohorts):
-        return game.partners.similarity(game.query, game.keys) * game.scale
+        sums = sums or game.partners.sums(game.query, game.key)
+        return game.partners.similarity(game.query, game.keys, sums) * game.scale
+    if game.own is not None:
+        return game.own * game.scale
     key = game.keys[game.partners]
     return partners(game.query[: len(key)], key) * game.scale
 
 
-def add_pull(game: Game, grad: Tensor, grad_query: Tensor | None, grad_key: Tensor | None) -> None:
+def add_pull(
+    game: Game,
+    grad: Tensor,
+    grad_query: Tensor | None,
+    grad_key: Tensor | None,
+    share: Tensor | None = None,
+    sums: LabelSums | None = None,
+) -> None:
     """Add the partners' part to gradients of queries and keys, where they are wanted.
 
     Args:
@@ -27,16 +44,30 @@ def add_pull(game: Game, grad: Tensor, grad_query: Tensor | None, grad_key: Tens
         grad: (P,) or (L,) what comes in for what `pull` has told.
         grad_query: (N, D), to be added to; of a triangle, keys are queries.
         grad_key: (M, D).
+        share: (N,) what queries' gradients are multiplied by before; not with cohorts.
+        sums: What `cohort_sums` has told; None: nobody has asked.
     """
     assert game.partners is not None
     if isinstance(game.partners, Cohorts):
-        key = None if game.triangle else game.keys
-        game.partners.add(grad * game.scale, game.query, key, grad_query, grad_key)
+        sums = sums or game.partners.sums(game.query, game.key)
+        game.partners.add(grad * game.scale, game.query, game.key, grad_query, grad_key, sums)
         return
-    weight = (grad * game.scale).unsqueeze(1)
+    weight = grad * game.scale
     query, key = game.query[: len(grad)], game.keys[game.partners]
     if grad_query is not None:
-        grad_query[: len(grad)].addcmul_(key, weight)
+        _add(grad_query[: len(grad)], weight, key, share)
     target = grad_query if game.triangle else grad_key
     if target is not None:
-        target[game.partners].addcmul_(query, weight)
+        _add(target[game.partners], weight, query, None)
+
+
+def _add(to: Tensor, weight: Tensor, other: Tensor, share: Tensor | None) -> None:
+    """``to_i = share_i to_i + weight_i other_i``."""
+    if ready(to, len(to) ** 2):
+        from nearfar.loss.loops import rows
+
+        rows.draw(to, share, weight, other.contiguous())
+        return
+    if share is not None:
+        to *= share.unsqueeze(1)
+    to.addcmul_(other, weight.unsqueeze(1))

@@ -6,7 +6,9 @@ import math
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from nearfar.loss.loops import ready
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners
 
@@ -22,7 +24,18 @@ STEEP = 20.5
 
 def bounded(game: Game) -> Game:
     """The game, for whom it is known how high similarities are at most."""
-    return game if game.highest is not None else replace(game, highest=_similarity(game))
+    if game.highest is not None:
+        return game
+    rows = len(game.query)
+    paired = game.partners == slice(0, rows) and not game.triangle and rows == len(game.keys)
+    if not paired or not ready(game.query, rows**2):
+        return replace(game, highest=_similarity(game))
+    from nearfar.loss.loops.rows import meet
+
+    # Both sides are gone over once, for partners' similarities, too.
+    own = game.query.new_empty(rows)
+    tops = meet(game.query.contiguous(), game.keys.contiguous(), own)
+    return replace(game, highest=math.sqrt(tops[0]) * math.sqrt(tops[1]), own=own)
 
 
 def highest(game: Game) -> float:
@@ -37,6 +50,20 @@ def highest(game: Game) -> float:
 def shift_of(game: Game) -> float:
     """What is taken from base-2 logits so that their exponentials can be summed."""
     return max(0.0, highest(game) - TOP[game.query.dtype])
+
+
+def enough(game: Game, sums: Tensor, shift: float) -> bool:
+    """Every sum of exponentials under a shift has somebody in it, and has lost nothing."""
+    if not (shift or game.crowd.picky):
+        # No logit is further below zero than the highest may be above it.
+        return True
+    return bool((sums >= 2.0 ** LOWEST[sums.dtype]).all())
+
+
+def logarithm(sums: Tensor, shift: float) -> Tensor:
+    """Natural, of sums of exponentials from which a shift was taken."""
+    log = sums.log()
+    return log + shift / LOG2E if shift else log
 
 
 def steep(game: Game) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._numbers import normal, without_faint
-from nearfar.loss.push._blocks import Block
+from nearfar.loss.push._block import Block
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles

@@ -22,7 +22,7 @@ from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._partners import partners
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._pull import add_pull, pull
-from nearfar.loss.push._range import LOG2E, shift_of
+from nearfar.loss.push._range import LOG2E, bounded, shift_of
 from nearfar.loss.push._tiles import Tiles
 
 
@@ -60,7 +60,7 @@ def sigmoid_sum(game: Game, bias: Tensor, backend: Backend = "auto") -> Tensor:
 
 def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
     """The sum over all tiles and, if asked, its gradients."""
-    offset = bias.item()
+    game, offset = bounded(game), bias.item()
     tiles = Tiles(game, 0.0)
     total, grad_bias = game.query.new_zeros(2, dtype=torch.float64)
     found = Gradients(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
-from nearfar.loss.push._blocks import Block, Blocks
+from nearfar.loss.push._block import Block
+from nearfar.loss.push._blocks import Blocks, cut
 from nearfar.loss.push._crowd import Diagonal, Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
@@ -25,7 +26,7 @@ class Tiles:
     Args:
         game: Who plays.
         shift: Taken by `Passes` from every logit before exp2; None: they will not be asked.
-        blocks: Where they lie; None: `Blocks` of the game.
+        blocks: Where they lie; None: as the game is cut.
 
     Attributes:
         query: (N, D) as products want them.
@@ -42,7 +43,7 @@ class Tiles:
         self.rounded = game.bf16 and shift is not None
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
-        self.blocks = Blocks(game) if blocks is None else blocks
+        self.blocks = cut(game) if blocks is None else blocks
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
         self.keys = Ahead(self.blocks, lambda block: block.across(key))

@@ -1,0 +1,63 @@
+"""One way: the gradient of a stripe of rows is known when the stripe has been summed.
+
+No tile is computed twice: 3 matrix products, at the memory of one stripe.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nearfar.loss._numbers import FAINT
+from nearfar.loss.push._blocks import cut
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._gradients import Gradients
+from nearfar.loss.push._losses import Found, Losses, UnderflowError
+from nearfar.loss.push._passes import passes_over
+from nearfar.loss.push._pull import add_pull
+from nearfar.loss.push._range import enough, shift_of
+from nearfar.loss.push._tiles import Tiles
+
+# Rows and bytes of a stripe, at most. Fewer rows make keys' gradients slow: these come and go from
+# memory once a stripe.
+ROWS, STRIPE = 1024, 128 * 2**20
+# A stripe whose losses are all below so many times what is too small to count is left to `push`,
+# which compares them with the largest.
+_TIMES = 2.0**40
+
+
+def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -> Found:
+    """As `sides`."""
+    shift, width = shift_of(game), max(1, len(game.keys))
+    size = 2 if game.bf16 else game.query.element_size()
+    height = max(1, min(ROWS, STRIPE // (size * width)))
+    tiles = Tiles(game, shift, cut(game, height, width))
+    gradients = Gradients(
+        game,
+        tiles,
+        factor=game.scale.item() * losses.share,
+        needs_query=needs_query,
+        needs_key=needs_key,
+    )
+    sums, share = losses.positive.new_zeros(2, len(game.query))
+    beside = losses.beside(shift)
+    passes = passes_over(tiles)
+    crowds = passes.parts(lambda block: sums[block.rows])
+    for block in tiles:
+        rows, crowd = block.rows, sums[block.rows]
+        tile = passes.exponentials(block, passes.narrow[block], crowds[block])
+        if not enough(game, crowd, shift):
+            raise UnderflowError
+        # Little is done here: a stripe has filled the caches, and small operations find nothing.
+        if tiles.steep:
+            factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
+            if (factor * crowd).amax().item() < _TIMES * FAINT[crowd.dtype]:
+                raise UnderflowError
+            gradients.add(block, passes.forces(block, tile, factor, None))
+        else:
+            # A row's factor goes to its query, which is smaller than its tiles.
+            queries = passes.weighed(block, crowds[block], beside[rows], share[rows])
+            gradients.add(block, tiles.narrow[block], queries)
+    loss, grad = losses.of(sums, shift)
+    grad_query, grad_key = gradients.found()
+    add_pull(game, grad, grad_query, grad_key, None if tiles.steep else share)
+    return Found(loss, grad_query, grad_key, grad)

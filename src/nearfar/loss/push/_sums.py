@@ -1,0 +1,84 @@
+"""Sums of exponentials under one shift, tile by tile, and the forces that come of them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nearfar.loss._room import FAR, KEEP
+from nearfar.loss.push._block import Block
+from nearfar.loss.push._blocks import Blocks, cut
+from nearfar.loss.push._game import Game
+from nearfar.loss.push._passes import Passes, passes_over
+from nearfar.loss.push._tiles import Tiles
+
+
+def tiles_of(game: Game) -> Blocks:
+    """Where tiles lie that are summed."""
+    # PyTorch makes several rounded products slower than one after the other.
+    return cut(game, several=not game.bf16)
+
+
+class Sums:
+    """Of exponentials.
+
+    Args:
+        game: Who plays.
+        shift: Taken from base-2 logits before exp2.
+        keep: Keep the exponentials, if they fit the budget.
+
+    Attributes:
+        tiles: Of which they are.
+        passes: Over them.
+        all: (N,) of rows, and, both ways, behind them (M,) of columns.
+        rows: (N,).
+        columns: (M,); None: not asked for.
+        room: All exponentials that are kept, tile after tile; None: they are not.
+    """
+
+    def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
+        height, width = len(game.query), len(game.keys)
+        size = height * width * (2 if game.bf16 else game.query.element_size())
+        keep = keep and size <= KEEP * (2 if game.triangle else 1)
+        self.tiles = tiles = Tiles(game, shift, tiles_of(game))
+        self.passes = passes = passes_over(tiles)
+        self.all = game.query.new_zeros(height + width * game.both)
+        self.rows = rows = self.all[:height]
+        self.columns = self.all[height:] if game.both else None
+        self.room = store = tiles.store() if keep else None
+        mirror = rows if self.columns is None else self.columns
+        room = passes.narrow if store is None else passes.parts(lambda block: block.among(store))
+        across = passes.parts(lambda block: block.down(rows))
+        down = passes.parts(
+            lambda block: block.across(mirror) if game.both or block.mirrored else None
+        )
+        far = store is not None and store.nbytes > FAR
+        for block in tiles:
+            passes.exponentials(block, room[block], across[block], down[block], far=far)
+
+
+class Forces:
+    """dL / ds of tiles of exponentials.
+
+    Args:
+        passes: Over the tiles.
+        rows: (N,) what exponentials are multiplied by.
+        columns: (M,) what else; None: nothing.
+        room: All exponentials that were kept; None: they are computed again.
+    """
+
+    def __init__(
+        self, passes: Passes, rows: Tensor, columns: Tensor | None, room: Tensor | None
+    ) -> None:
+        self.passes = passes
+        self.rows = passes.parts(lambda block: block.down(rows))
+        self.columns = passes.parts(
+            lambda block: None if columns is None else block.across(columns)
+        )
+        self.tiles = passes.parts(lambda block: None if room is None else block.among(room))
+
+    def of(self, block: Block) -> Tensor:
+        """As products take them."""
+        tile = self.tiles[block]
+        if tile is None:
+            tile = self.passes.exponentials(block, self.passes.narrow[block])
+        return self.passes.forces(block, tile, self.rows[block], self.columns[block])
