@@ -244,3 +244,30 @@ def test_without_numba_all_goes_on(
         loops._process.cache_clear()
     wanted_words = "cannot be imported" if broken else "pip install 'nearfar[fast]'"
     assert wanted_words in caplog.text
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("sides", [1, 2])
+def test_contrast(sides: int, decoupled: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randn(sides, 53, generator=generator).mul_(20).exp2().requires_grad_()
+    positive = torch.randn(53, generator=generator).mul_(30).requires_grad_()
+    gap = sums.double().log() - positive.double()
+    wanted = 0.25 * (gap if decoupled else torch.nn.functional.softplus(gap, threshold=200)).sum()
+    by_sums, by_positive = torch.autograd.grad(wanted, (sums, positive))
+    grad, weights = torch.empty(53), torch.empty(sides * 53)
+    rows: Any = import_module("nearfar.loss.loops.rows")
+    words = sums, positive, decoupled, 0.25, grad
+    assert rows.contrast(*words, weights) == pytest.approx(wanted.item(), rel=1e-9)
+    torch.testing.assert_close(grad, by_positive)
+    torch.testing.assert_close(0.25 * weights.view_as(by_sums), by_sums)
+    assert rows.contrast(*words, None) == pytest.approx(wanted.item(), rel=1e-9)
+
+
+def test_rows_that_meet() -> None:
+    a, b = logits(torch.float32, spread=1.0), logits(torch.float32, spread=1.0).flip(0)
+    out = torch.empty(37)
+    rows: Any = import_module("nearfar.loss.loops.rows")
+    tops = rows.meet(a, 2 * b, out)
+    torch.testing.assert_close(out, 2 * (a * b).sum(1), rtol=1e-5, atol=1e-5)
+    assert tops == pytest.approx((a.square().sum(1).max().item(), 4 * tops[0]), rel=1e-5)

@@ -86,6 +86,28 @@ def weigh(crowd: Entries, beside: Tensor, rows: Tensor, share: Tensor, out: Tens
     run(_weigh, crowd, beside, rows, share, out)
 
 
+def contrast(
+    sums: Tensor,
+    positive: Tensor,
+    decoupled: bool,
+    share: float,
+    grad: Tensor,
+    weights: Tensor | None,
+) -> float:
+    """``share`` times the sum of log(1 + sums_si / exp(positive_i)).
+
+    Args:
+        sums: (s, n).
+        positive: (n,).
+        decoupled: Without the one.
+        share: Of all.
+        grad: (n,) receives the derivatives by the positives.
+        weights: (s * n,) receives those by the sums, before the share; None: nobody asks.
+    """
+    out = None if weights is None else weights.view_as(sums)
+    return share * sum(run(_contrast, sums, positive, decoupled, share, grad, out).tolist())
+
+
 def attract(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
     """``to_i += weight_l (sums_l - itself_i)``, l the label of row i.
 
@@ -177,6 +199,32 @@ def _weigh(threads, crowd, beside, rows, share, out):
             share[0, i] = mine
             for j in range(width):
                 out[i, j] = mine * rows[i, j]
+
+
+@compiled
+def _contrast(threads, sums, positive, decoupled, share, grad, weights):
+    sides, width = sums.shape
+    totals = np.zeros(threads)
+    for thread in numba.prange(threads):
+        total = 0.0
+        for i in range(width * thread // threads, width * (thread + 1) // threads):
+            own = np.float64(positive[0, i])
+            beside = math.exp(own)
+            slope = 0.0
+            for side in range(sides):
+                crowd = np.float64(sums[side, i])
+                if decoupled:
+                    weight = 1 / crowd
+                    total += math.log(crowd) - own
+                else:
+                    weight = 1 / (crowd + beside)
+                    total += math.log1p(crowd / beside)
+                slope += crowd * weight
+                if weights is not None:
+                    weights[side, i] = weight
+            grad[0, i] = -share * slope
+        totals[thread] = total
+    return totals
 
 
 @compiled

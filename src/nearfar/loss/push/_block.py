@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ class Block:
         mirrored: As of a panel.
         count: So many equal tiles are taken at once, and this is where the first of them lies.
         step: So many rows further down, and columns to the right, lies the next one.
+        shape: (height, width), of several (count, height, width).
     """
 
     number: int
@@ -30,12 +31,11 @@ class Block:
     mirrored: bool
     count: int = 1
     step: int = 0
+    shape: tuple[int, ...] = field(init=False)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(height, width), of several (count, height, width)."""
+    def __post_init__(self) -> None:
         one = self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-        return one if self.count == 1 else (self.count, *one)
+        self.shape = one if self.count == 1 else (self.count, *one)
 
     @property
     def end(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nearfar.loss.loops import ready
 from nearfar.loss.push._cohorts import Cohorts
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._pull import cohort_sums, pull
@@ -69,16 +70,32 @@ class Losses:
             return (crowd.sum() - self.positive.sum()) * self.share
         return self._loss(torch.cat(list(logs)).view(-1, len(self.positive)) - self.positive)
 
-    def of(self, sums: Tensor, shift: float) -> tuple[Tensor, Tensor]:
+    def of(
+        self, sums: Tensor, shift: float, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss, 0-dim, and its gradient by the positives.
 
         Args:
-            sums: (N,) of exponentials of rows; both ways, (2, N), of columns, too.
+            sums: (N,) of exponentials of rows; both ways, and behind them, of columns.
             shift: Taken from base-2 logits before exp2.
+            weights: As ``sums``; receives what exponentials are multiplied by to be forces, before
+                the share.
         """
         if self.several is not None:
+            if weights is not None:
+                torch.div(self.several, sums, out=weights)
             loss = self.loss([logarithm(sums, shift)])
             return loss, torch.full_like(self.positive, -self.share)
+        if ready(sums, len(self.positive) ** 2):
+            from nearfar.loss.loops.rows import contrast
+
+            grad, words = torch.empty_like(self.positive), (self.decoupled, self.share)
+            level = self._level(shift).contiguous()
+            total = contrast(sums.view(-1, len(level)), level, *words, grad, weights)
+            return grad.new_full((), total), grad
+        if weights is not None:
+            crowd = sums.view(-1, len(self.positive)) + self.beside(shift)
+            torch.reciprocal(crowd, out=weights.view_as(crowd))
         gap = sums.log().view(-1, len(self.positive)) - self._level(shift)
         loss = self._loss(gap)
         grad = gap.fill_(1.0) if self.decoupled else gap.sigmoid_()
@@ -90,14 +107,6 @@ class Losses:
             return torch.zeros_like(self.positive)
         # Not nothing, for who has no crowd.
         return self._level(shift).exp().clamp_min_(torch.finfo(self.positive.dtype).tiny)
-
-    def weights(self, sums: Tensor, shift: float) -> Tensor:
-        """What exponentials are multiplied by to be forces, as ``sums``; before the share."""
-        if self.several is not None:
-            return self.several / sums
-        if self.decoupled:
-            return sums.reciprocal()
-        return (sums.view(-1, len(self.positive)) + self.beside(shift)).reciprocal_().view_as(sums)
 
     def _level(self, shift: float) -> Tensor:
         return self.positive - shift / LOG2E if shift else self.positive

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from nearfar.loss._numbers import normal, without_faint
+from nearfar.loss._room import ROOM
 from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._block import Block
+from nearfar.loss.push._blocks import Blocks
+from nearfar.loss.push._crowd import Diagonal
 from nearfar.loss.push._product import turned
 from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
+
+Where = Literal["down", "across", "alone", "among"]
 
 
 def passes_over(tiles: Tiles) -> Passes:
@@ -41,15 +47,21 @@ class Passes:
     def __init__(self, tiles: Tiles) -> None:
         self.tiles = tiles
 
-    def parts(self, make: Callable[[Block], Tensor | None]) -> Ahead[Any]:
-        """What ``make`` gives for each tile, as passes take it."""
-        return Ahead(self.tiles.blocks, make)
+    def parts(self, x: Tensor | None, where: Where) -> Ahead[Any]:
+        """Each tile's part of x, as passes take it; None: nothing.
+
+        Args:
+            x: What belongs to rows or to columns, or room for tiles, in one piece.
+            where: A method of `Block` that tells it.
+        """
+        return Ahead(
+            self.tiles.blocks, lambda block: None if x is None else getattr(block, where)(x)
+        )
 
     @cached_property
     def narrow(self) -> Ahead[Any]:
         """The tiles' ``narrow`` room, as passes take it."""
-        room = self.tiles.narrow
-        return self.parts(lambda block: room[block])
+        return self.parts(self.tiles.narrow_room, "alone")
 
     def exponentials(
         self, block: Block, room: Any, rows: Any = None, columns: Any = None, *, far: bool = False
@@ -156,19 +168,22 @@ class FusedPasses(Passes):
         self.loops: Any = loops
         self.rows: Any = rows
         self.sigmoid: Any = sigmoids.sigmoid
-        self.left_out = Ahead(tiles.blocks, lambda block: loops.places(tiles.diagonals(block)))
+        self.left_out = _left_out(tiles.blocks, tiles.crowd.diagonals)
 
-    def parts(self, make: Callable[[Block], Tensor | None]) -> Ahead[Any]:
+    def parts(self, x: Tensor | None, where: Where) -> Ahead[Any]:
         """As without loops; arrays."""
-        bare = self.loops.bare
-        return Ahead(self.tiles.blocks, lambda block: bare(make(block)))
+        if x is None:
+            return super().parts(x, where)
+        # Views of an array cost a fraction of those of a tensor.
+        whole = self.loops.bare(x)
+        return Ahead(self.tiles.blocks, lambda block: _part(whole, *_PLACES[where](block)))
 
     def exponentials(
         self, block: Block, room: Any, rows: Any = None, columns: Any = None, *, far: bool = False
     ) -> Any:
         """As without loops; always in ``room``."""
         # Memory beyond the cache is written to once, in order, and not by the product.
-        tile, left_out = self._products(block), self.left_out[block]
+        tile, left_out = self._products(block), self.left_out[block.number]
         shift = self.tiles.shift
         self.loops.exponentiate(tile, shift, room, rows, columns, left_out, far=far)
         return room
@@ -183,7 +198,7 @@ class FusedPasses(Passes):
         if self.tiles.rounded:
             return super().weighed(block, torch.from_numpy(crowd).view(-1), beside, share)
         queries = self.tiles.queries[block]
-        out = torch.empty_like(queries)
+        out = ROOM.take(queries.shape, queries)
         self.rows.weigh(crowd, beside, queries, share, out)
         return turned(out)
 
@@ -191,7 +206,7 @@ class FusedPasses(Passes):
         self, block: Block, offset: float, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
-        tile, left_out, out = self._products(block), self.left_out[block], self.narrow[block]
+        tile, left_out, out = self._products(block), self.left_out[block.number], self.narrow[block]
         total, each = self.sigmoid(tile, offset, out, left_out)
         return total, each, self.tiles.narrow[block]
 
@@ -200,3 +215,25 @@ class FusedPasses(Passes):
         room = self.tiles.narrow[block]
         made = self.tiles.products(block, room)
         return self.narrow[block] if made is room else made
+
+
+# Of each method of `Block`: the first entry, how many rows, their length, from one to the next.
+_PLACES: dict[Where, Callable[[Block], tuple[int, int, int, int]]] = {
+    "down": lambda block: (block.rows.start, block.count, block.shape[-2], block.step),
+    "across": lambda block: (block.columns.start, block.count, block.shape[-1], block.step),
+    "alone": lambda block: (0, block.count * block.shape[-2], block.shape[-1], block.shape[-1]),
+    "among": lambda block: (block.before, *_PLACES["alone"](block)[1:]),
+}
+
+
+def _part(whole: np.ndarray, first: int, count: int, length: int, step: int) -> np.ndarray:
+    size = whole.itemsize
+    return np.ndarray((count, length), whole.dtype, whole, first * size, (step * size, size))
+
+
+@lru_cache(maxsize=16)
+def _left_out(blocks: Blocks, diagonals: tuple[Diagonal, ...]) -> list[np.ndarray]:
+    """Where they cross each tile, as loops take it."""
+    from nearfar.loss.loops.tiles import places
+
+    return [places([one for each in diagonals for one in block.inside(each)]) for block in blocks]

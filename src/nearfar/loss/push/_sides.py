@@ -32,10 +32,10 @@ def sides(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -> 
     sums = Sums(game, shift, keep=wanted)
     if not enough(game, sums.all, shift):
         raise UnderflowError
-    loss, grad = losses.of(sums.all, shift)
-    if not wanted:
+    weights, top = torch.empty_like(sums.all) if wanted else None, 1.0
+    loss, grad = losses.of(sums.all, shift, weights)
+    if weights is None:
         return Found(loss, None, None, grad)
-    weights, top = losses.weights(sums.all, shift), 1.0
     if sums.tiles.steep:
         # What is too small to count is so beside the largest.
         top = (weights * sums.all).amax().clamp_min(torch.finfo(weights.dtype).tiny).item()

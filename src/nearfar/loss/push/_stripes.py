@@ -41,7 +41,7 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     sums, share = losses.positive.new_zeros(2, len(game.query))
     beside = losses.beside(shift)
     passes = passes_over(tiles)
-    crowds = passes.parts(lambda block: sums[block.rows])
+    crowds = passes.parts(sums, "down")
     for block in tiles:
         rows, crowd = block.rows, sums[block.rows]
         tile = passes.exponentials(block, passes.narrow[block], crowds[block])

@@ -46,14 +46,12 @@ class Sums:
         self.columns = self.all[height:] if game.both else None
         self.room = store = tiles.store() if keep else None
         mirror = rows if self.columns is None else self.columns
-        room = passes.narrow if store is None else passes.parts(lambda block: block.among(store))
-        across = passes.parts(lambda block: block.down(rows))
-        down = passes.parts(
-            lambda block: block.across(mirror) if game.both or block.mirrored else None
-        )
+        room = passes.narrow if store is None else passes.parts(store, "among")
+        across, down = passes.parts(rows, "down"), passes.parts(mirror, "across")
         far = store is not None and store.nbytes > FAR
         for block in tiles:
-            passes.exponentials(block, room[block], across[block], down[block], far=far)
+            columns = down[block] if game.both or block.mirrored else None
+            passes.exponentials(block, room[block], across[block], columns, far=far)
 
 
 class Forces:
@@ -70,11 +68,8 @@ class Forces:
         self, passes: Passes, rows: Tensor, columns: Tensor | None, room: Tensor | None
     ) -> None:
         self.passes = passes
-        self.rows = passes.parts(lambda block: block.down(rows))
-        self.columns = passes.parts(
-            lambda block: None if columns is None else block.across(columns)
-        )
-        self.tiles = passes.parts(lambda block: None if room is None else block.among(room))
+        self.rows, self.columns = passes.parts(rows, "down"), passes.parts(columns, "across")
+        self.tiles = passes.parts(room, "among")
 
     def of(self, block: Block) -> Tensor:
         """As products take them."""

@@ -83,22 +83,29 @@ class Tiles:
         return ROOM.take(self.blocks.all, self.query)
 
     @cached_property
+    def narrow_room(self) -> Tensor:
+        """Room for any tile as products make and take it."""
+        return ROOM.take(self.blocks.largest, self.query)
+
+    @cached_property
     def narrow(self) -> Ahead[Tensor]:
-        """Room for a tile as products make and take it."""
-        return self._room(self.query)
+        """The same for each tile."""
+        return self._each(self.narrow_room)
 
     @cached_property
     def wide(self) -> Ahead[Tensor]:
         """Room for a tile of logits: the same, unless products are rounded."""
-        return self._room(self.like) if self.rounded else self.narrow
+        return self._more() if self.rounded else self.narrow
 
     @cached_property
     def spare(self) -> Ahead[Tensor]:
         """Room for one more."""
-        return self._room(self.like)
+        return self._more()
 
-    def _room(self, like: Tensor) -> Ahead[Tensor]:
-        room = ROOM.take(self.blocks.largest, like)
+    def _more(self) -> Ahead[Tensor]:
+        return self._each(ROOM.take(self.blocks.largest, self.like))
+
+    def _each(self, room: Tensor) -> Ahead[Tensor]:
         return Ahead(self.blocks, lambda block: block.alone(room))
 
     def operand(self, tile: Tensor, block: Block) -> Tensor:
