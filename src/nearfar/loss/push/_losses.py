@@ -44,13 +44,13 @@ class Losses:
     Attributes:
         positive: (P,) the partners' logits, of cohorts their sums; all against all, of the first of
             two views.
-        sums: Of cohorts.
+        cohort_sums: What `add_pull` wants to know of cohorts.
         share: Of each row's loss, or column's, in what comes out.
     """
 
     def __init__(self, game: Game, offset: Tensor | None, *, decoupled: bool, mean: bool) -> None:
-        self.sums = cohort_sums(game)
-        own = pull(game, self.sums)
+        self.cohort_sums = cohort_sums(game)
+        own = pull(game, self.cohort_sums)
         assert own is not None
         self.positive = own if offset is None else own + offset
         self.decoupled = decoupled

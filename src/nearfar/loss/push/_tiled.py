@@ -1,7 +1,7 @@
 """The tiled backend: logsumexp of a similarity matrix that is never stored.
 
 Similarities are computed tile by tile into room that is used again, exponentiated once and summed
-along rows and columns (`_passes`). The backward pass finds the exponentiated tiles kept while they
+along rows and columns (`_sums`). The backward pass finds the exponentiated tiles kept while they
 fit a memory budget (3 matrix products for both directions), or computes them again (4).
 One batch against itself needs only the tiles on and above the diagonal: half of everything.
 
