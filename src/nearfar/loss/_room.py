@@ -16,7 +16,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-# Exponentiated tiles are kept for a backward pass up to so many bytes, of a triangle half of a
+# Exponentiated tiles are kept for their gradient up to so many bytes; of a triangle, half of a
 # matrix of twice as many. So much memory is used again at most.
 KEEP = 512 * 2**20
 READY = 2 * KEEP
@@ -29,9 +29,8 @@ FAR = 32 * 2**20
 _PAGE = 2 * 2**20
 _ASK: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _OWN = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-
-
-# How many hold a storage.
+# How many tensors, and others, hold a storage. PyTorch's own graphs of CUDA rely on it; where it is
+# missing, memory is PyTorch's.
 _HOLDERS: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
 
 

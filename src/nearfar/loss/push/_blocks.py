@@ -76,7 +76,7 @@ def cut(
     return Blocks(shape, game) if game.crowd.only_equal else _known(shape)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _known(shape: _Shape) -> Blocks:
     # Batch after batch has the same.
     return Blocks(shape)

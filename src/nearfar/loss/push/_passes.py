@@ -231,7 +231,7 @@ def _part(whole: np.ndarray, first: int, count: int, length: int, step: int) -> 
     return np.ndarray((count, length), whole.dtype, whole, first * size, (step * size, size))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _left_out(blocks: Blocks, diagonals: tuple[Diagonal, ...]) -> list[np.ndarray]:
     """Where they cross each tile, as loops take it."""
     from nearfar.loss.loops.tiles import places
