@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -77,6 +78,10 @@ class Block:
                 row = number * height + first - top
                 found.append(Diagonal(row, first + right - left, last - first))
         return found
+
+    def crossed_by(self, diagonals: Sequence[Diagonal]) -> list[Diagonal]:
+        """`inside` of each."""
+        return [one for diagonal in diagonals for one in self.inside(diagonal)]
 
     def _part(self, x: Tensor, side: slice) -> Tensor:
         if self.count == 1:

@@ -236,4 +236,4 @@ def _left_out(blocks: Blocks, diagonals: tuple[Diagonal, ...]) -> list[np.ndarra
     """Where they cross each tile, as loops take it."""
     from nearfar.loss.loops.tiles import places
 
-    return [places([one for each in diagonals for one in block.inside(each)]) for block in blocks]
+    return [places(block.crossed_by(diagonals)) for block in blocks]

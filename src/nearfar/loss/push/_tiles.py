@@ -12,7 +12,7 @@ from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks, cut
-from nearfar.loss.push._crowd import Diagonal, Pairs
+from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._product import similarities, turned
 from nearfar.loss.push._range import LOG2E, steep
@@ -119,25 +119,21 @@ class Tiles:
         else:
             tile = self._similarities(block, room)
         self._among(tile, block)
-        for diagonal in self.diagonals(block):
+        for diagonal in block.crossed_by(self.crowd.diagonals):
             diagonal.of(tile.view(-1, tile.shape[-1])).fill_(-torch.inf)
         return tile
 
     def products(self, block: Block, room: Tensor) -> Tensor:
-        """`logits` as products make them, but for `diagonals`."""
+        """`logits` as products make them, but for the crowd's diagonals."""
         tile = self._similarities(block, room)
         self._among(tile, block)
         return tile
-
-    def diagonals(self, block: Block) -> list[Diagonal]:
-        """What the crowd leaves out of the tile along diagonals."""
-        return [one for diagonal in self.crowd.diagonals for one in block.inside(diagonal)]
 
     def _similarities(self, block: Block, room: Tensor) -> Tensor:
         return similarities(self.queries[block], self.keys[block], room, self.factor)
 
     def _among(self, tile: Tensor, block: Block) -> None:
-        """Add the crowd's bias, and put -inf outside it but for `diagonals`."""
+        """Add the crowd's bias, and put -inf outside it but for its diagonals."""
         crowd = self.crowd
         if crowd.ceiling is not None:
             ceiling = block.down(crowd.ceiling).unsqueeze(-1) * self.factor
