@@ -271,3 +271,26 @@ def test_rows_that_meet() -> None:
     tops = rows.meet(a, 2 * b, out)
     torch.testing.assert_close(out, 2 * (a * b).sum(1), rtol=1e-5, atol=1e-5)
     assert tops == pytest.approx((a.square().sum(1).max().item(), 4 * tops[0]), rel=1e-5)
+
+
+def test_crowds_of_some() -> None:
+    sums = torch.randn(53, generator=torch.Generator().manual_seed(0)).exp2().requires_grad_()
+    some, weights = torch.arange(53) % 5 > 1, torch.empty(53)
+    wanted = (sums.double().log() + 3)[some].sum()
+    (by_sums,) = torch.autograd.grad(wanted, sums)
+    rows: Any = import_module("nearfar.loss.loops.rows")
+    assert rows.crowds(sums, some, 3.0, weights) == pytest.approx(wanted.item(), rel=1e-9)
+    torch.testing.assert_close(weights, by_sums)
+    assert rows.crowds(sums, some, 3.0, None) == pytest.approx(wanted.item(), rel=1e-9)
+
+
+def test_rows_that_a_label_gathers() -> None:
+    x, label = logits(torch.float32, spread=1.0), torch.arange(37) ** 2 % 7
+    share, sums, similarity = torch.rand(7), torch.zeros(7, x.shape[1]), torch.empty(7)
+    cohorts: Any = import_module("nearfar.loss.loops.cohorts")
+    cohorts.gather(x, label, share, sums, similarity)
+    torch.testing.assert_close(sums, torch.zeros_like(sums).index_add(0, label, x))
+    together = (label[:, None] == label).fill_diagonal_(False)
+    wanted = torch.where(together, x.double() @ x.T.double(), 0.0).sum(1)
+    wanted = share * torch.zeros(7).index_add(0, label, wanted.float())
+    torch.testing.assert_close(similarity, wanted, rtol=1e-5, atol=1e-4)

@@ -77,7 +77,7 @@ class SupConLoss(Loss):
         check.several(check.traced() or len(size) > 1)
         own = group[shard.first : shard.first + shard.rows]
         cohorts = Cohorts.of(own, group, size, shard.first, z)
-        if check.readable() and not bool((size > 1).any()):
+        if check.readable() and len(size) == len(every):
             raise NearfarError(
                 "labels has no two equal entries, so no row has a positive; wanted at least one "
                 "label that occurs twice in the batch."

@@ -1,7 +1,7 @@
-"""Loops compiled by numba, where it is there: `tiles`, `sigmoids` and `rows` say what over.
+"""Loops compiled by numba, where it is there: over `tiles`, `sigmoids`, `rows` and `cohorts`.
 
 PyTorch goes over its operands once for every operation, and large ones do not stay in the cache.
-Here an entry is loaded once, and all is done to it that is to be done. All three are imported by
+Here an entry is loaded once, and all is done to it that is to be done. All of them are imported by
 those who have asked `ready`.
 """
 

@@ -108,17 +108,16 @@ def contrast(
     return share * sum(run(_contrast, sums, positive, decoupled, share, grad, out).tolist())
 
 
-def attract(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
-    """``to_i += weight_l (sums_l - itself_i)``, l the label of row i.
+def crowds(sums: Tensor, some: Tensor, shift: float, weights: Tensor | None) -> float:
+    """The sum of log(sums) + shift over some rows.
 
     Args:
-        to: (n, d).
-        weight: (l,).
-        sums: (l, d).
-        label: (n,), counted from 0.
-        itself: (n, d).
+        sums: (n,).
+        some: (n,) which.
+        shift: Added to each.
+        weights: (n,) receives the derivatives by the sums; None: nobody asks.
     """
-    run(_attract, to, weight, sums, label, itself)
+    return sum(run(_crowds, sums, some, shift, weights).tolist())
 
 
 @compiled
@@ -228,10 +227,15 @@ def _contrast(threads, sums, positive, decoupled, share, grad, weights):
 
 
 @compiled
-def _attract(threads, to, weight, sums, label, itself):
-    height, width = to.shape
+def _crowds(threads, sums, some, shift, weights):
+    width = sums.shape[1]
+    totals = np.zeros(threads)
     for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            k = label[0, i]
-            for j in range(width):
-                to[i, j] += weight[0, k] * (sums[k, j] - itself[i, j])
+        total = 0.0
+        for i in range(width * thread // threads, width * (thread + 1) // threads):
+            if some[0, i]:
+                total += math.log(np.float64(sums[0, i])) + shift
+            if weights is not None:
+                weights[0, i] = ONE / sums[0, i] if some[0, i] else ZERO
+        totals[thread] = total
+    return totals

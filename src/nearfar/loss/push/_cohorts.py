@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearfar.loss.loops import ready
-from nearfar.loss.push._partners import partners
+from nearfar.loss.push._partners import by_loops, partners
 
-# Of each label's queries and keys, (L, D).
-LabelSums = tuple[Tensor, Tensor]
+
+class Gathered(NamedTuple):
+    """What rows come to, label by label.
+
+    Attributes:
+        query: (L, D) the queries' sums.
+        key: (L, D) the keys'.
+        similarity: (L,) of queries to their partners, the means, added up.
+    """
+
+    query: Tensor
+    key: Tensor
+    similarity: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,24 +55,25 @@ class Cohorts:
         share = torch.where(others > 0, others.reciprocal(), 0.0)
         return cls(row, column, size, share, size[row] > 1, first)
 
-    def sums(self, query: Tensor, key: Tensor | None) -> LabelSums:
-        """Of vectors, for what is said below."""
-        zeros = query.new_zeros(len(self.size), query.shape[1])
-        ours = zeros.index_add(0, self.row, query)
-        return ours, ours if key is None else zeros.index_add(0, self.column, key)
-
-    def similarity(self, query: Tensor, key: Tensor, sums: LabelSums) -> Tensor:
-        """Queries' mean similarities to their partners, added up for each label, (L,).
+    def gather(self, query: Tensor, key: Tensor | None) -> Gathered:
+        """As said above.
 
         Args:
             query: (N, D).
-            key: (M, D).
-            sums: Theirs.
+            key: (M, D); None: queries are their own keys.
         """
-        ours, theirs = sums
-        itself = partners(query, key[self._own(query)])
+        sums = query.new_zeros(len(self.size), query.shape[1])
+        if key is None and by_loops(query):
+            from nearfar.loss.loops import cohorts
+
+            similarity = torch.empty_like(self.share)
+            cohorts.gather(query.contiguous(), self.row, self.share, sums, similarity)
+            return Gathered(sums, sums, similarity)
+        ours = sums.index_add(0, self.row, query)
+        theirs = ours if key is None else sums.index_add(0, self.column, key)
+        itself = partners(query, query if key is None else key[self._own(query)])
         itself = query.new_zeros(len(self.size)).index_add(0, self.row, itself)
-        return (partners(ours, theirs) - itself) * self.share
+        return Gathered(ours, theirs, (partners(ours, theirs) - itself) * self.share)
 
     def add(
         self,
@@ -69,9 +82,9 @@ class Cohorts:
         key: Tensor | None,
         grad_query: Tensor | None,
         grad_key: Tensor | None,
-        sums: LabelSums,
+        gathered: Gathered,
     ) -> None:
-        """Add the gradients of `similarity`, where they are wanted.
+        """Add the gradients of ``gathered.similarity``, where they are wanted.
 
         Args:
             grad: (L,) what comes in.
@@ -79,9 +92,9 @@ class Cohorts:
             key: (M, D); None: queries are their own keys, and what keys get is theirs.
             grad_query: (N, D), to be added to.
             grad_key: (M, D).
-            sums: Theirs.
+            gathered: Of these.
         """
-        weight, (ours, theirs) = grad * self.share, sums
+        weight, (ours, theirs, _) = grad * self.share, gathered
         if grad_query is not None:
             if key is None:
                 weight, itself = 2 * weight, query
@@ -99,8 +112,8 @@ class Cohorts:
 def _add(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
     """``to_i += weight_l (sums_l - itself_i)``, l the label of row i."""
     if ready(to, len(to) ** 2):
-        from nearfar.loss.loops import rows
+        from nearfar.loss.loops import cohorts
 
-        rows.attract(to, weight, sums, label, itself.contiguous())
+        cohorts.attract(to, weight, sums, label, itself.contiguous())
         return
     to.addcmul_(sums.index_select(0, label) - itself, weight[label].unsqueeze(1))

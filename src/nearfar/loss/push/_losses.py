@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from nearfar.loss.loops import ready
 from nearfar.loss.push._cohorts import Cohorts
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._pull import cohort_sums, pull
+from nearfar.loss.push._pull import gathered_by, pull
 from nearfar.loss.push._range import LOG2E, logarithm
 
 
@@ -44,13 +44,13 @@ class Losses:
     Attributes:
         positive: (P,) the partners' logits, of cohorts their sums; all against all, of the first of
             two views.
-        cohort_sums: What `add_pull` wants to know of cohorts.
+        gathered: What `add_pull` wants to know of cohorts.
         share: Of each row's loss, or column's, in what comes out.
     """
 
     def __init__(self, game: Game, offset: Tensor | None, *, decoupled: bool, mean: bool) -> None:
-        self.cohort_sums = cohort_sums(game)
-        own = pull(game, self.cohort_sums)
+        self.gathered = gathered_by(game)
+        own = pull(game, self.gathered)
         assert own is not None
         self.positive = own if offset is None else own + offset
         self.decoupled = decoupled
@@ -82,10 +82,7 @@ class Losses:
                 the share.
         """
         if self.several is not None:
-            if weights is not None:
-                torch.div(self.several, sums, out=weights)
-            loss = self.loss([logarithm(sums, shift)])
-            return loss, torch.full_like(self.positive, -self.share)
+            return self._of_several(sums, shift, weights)
         if ready(sums, len(self.positive) ** 2):
             from nearfar.loss.loops.rows import contrast
 
@@ -100,6 +97,20 @@ class Losses:
         loss = self._loss(gap)
         grad = gap.fill_(1.0) if self.decoupled else gap.sigmoid_()
         return loss, grad.sum(0).mul_(-self.share)
+
+    def _of_several(
+        self, sums: Tensor, shift: float, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert self.several is not None
+        grad = torch.full_like(self.positive, -self.share)
+        if ready(sums, len(sums) ** 2):
+            from nearfar.loss.loops.rows import crowds
+
+            total = crowds(sums, self.several, shift / LOG2E, weights)
+            return self.positive.sum().neg_().add_(total).mul_(self.share), grad
+        if weights is not None:
+            torch.div(self.several, sums, out=weights)
+        return self.loss([logarithm(sums, shift)]), grad
 
     def beside(self, shift: float) -> Tensor:
         """What is added to a row's sum before the logarithm, (P,) or (N,)."""

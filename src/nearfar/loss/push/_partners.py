@@ -10,10 +10,16 @@ from nearfar.loss._numbers import exact
 from nearfar.loss.loops import ready
 
 
+def by_loops(query: Tensor, key: Tensor | None = None) -> bool:
+    """Whether rows meet in loops: nobody asks for a derivative of what comes out."""
+    either = query.requires_grad or (key is not None and key.requires_grad)
+    differentiable = torch.is_grad_enabled() and either
+    return not (differentiable or many(query)) and ready(query, len(query) ** 2)
+
+
 def partners(query: Tensor, key: Tensor) -> Tensor:
     """q_i . k_i, (..., N)."""
-    differentiable = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
-    if not (differentiable or many(query)) and ready(query, len(query) ** 2):
+    if by_loops(query, key):
         from nearfar.loss.loops import rows
 
         found = query.new_empty(query.shape[:-1])

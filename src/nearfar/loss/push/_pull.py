@@ -5,24 +5,24 @@ from __future__ import annotations
 from torch import Tensor
 
 from nearfar.loss.loops import ready
-from nearfar.loss.push._cohorts import Cohorts, LabelSums
+from nearfar.loss.push._cohorts import Cohorts, Gathered
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._partners import partners
 
 
-def cohort_sums(game: Game) -> LabelSums | None:
-    """What `pull` and `add_pull` want to know of cohorts, each, unless they are told."""
+def gathered_by(game: Game) -> Gathered | None:
+    """What `pull` and `add_pull` ask of cohorts, each, unless they are told."""
     partners = game.partners
-    return partners.sums(game.query, game.key) if isinstance(partners, Cohorts) else None
+    return partners.gather(game.query, game.key) if isinstance(partners, Cohorts) else None
 
 
-def pull(game: Game, sums: LabelSums | None = None) -> Tensor | None:
+def pull(game: Game, gathered: Gathered | None = None) -> Tensor | None:
     """The logits of the game's partners, (P,), of cohorts their sums, (L,); None if it has none."""
     if game.partners is None:
         return None
     if isinstance(game.partners, Cohorts):
-        sums = sums or game.partners.sums(game.query, game.key)
-        return game.partners.similarity(game.query, game.keys, sums) * game.scale
+        gathered = gathered or game.partners.gather(game.query, game.key)
+        return gathered.similarity * game.scale
     if game.own is not None:
         return game.own * game.scale
     key = game.keys[game.partners]
@@ -35,7 +35,7 @@ def add_pull(
     grad_query: Tensor | None,
     grad_key: Tensor | None,
     share: Tensor | None = None,
-    sums: LabelSums | None = None,
+    gathered: Gathered | None = None,
 ) -> None:
     """Add the partners' part to gradients of queries and keys, where they are wanted.
 
@@ -45,12 +45,12 @@ def add_pull(
         grad_query: (N, D), to be added to; of a triangle, keys are queries.
         grad_key: (M, D).
         share: (N,) what queries' gradients are multiplied by before; not with cohorts.
-        sums: What `cohort_sums` has told; None: nobody has asked.
+        gathered: What `gathered_by` has told; None: nobody has asked.
     """
     assert game.partners is not None
     if isinstance(game.partners, Cohorts):
-        sums = sums or game.partners.sums(game.query, game.key)
-        game.partners.add(grad * game.scale, game.query, game.key, grad_query, grad_key, sums)
+        gathered = gathered or game.partners.gather(game.query, game.key)
+        game.partners.add(grad * game.scale, game.query, game.key, grad_query, grad_key, gathered)
         return
     weight = grad * game.scale
     query, key = game.query[: len(grad)], game.keys[game.partners]

@@ -53,5 +53,5 @@ def sides(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -> 
     for block in sums.tiles:
         gradients.add(block, force.of(block))
     grad_query, grad_key = gradients.found()
-    add_pull(game, grad, grad_query, grad_key, sums=losses.cohort_sums)
+    add_pull(game, grad, grad_query, grad_key, gathered=losses.gathered)
     return Found(loss, grad_query, grad_key, grad)
