@@ -37,7 +37,7 @@ import torch
 from bare import apart, products, roofline
 from between import EncoderStep
 from dense import nearfar
-from field import FORMS, Contestant, Loss, field
+from field import FORMS, Contestant, Loss, field, given
 from machine import describe, memory
 from torch import Tensor
 from torch.nn import functional
@@ -66,10 +66,11 @@ COMPILED = "PyTorch, compiled"
 Row = dict[str, Any]
 
 
-def batch(n: int, d: int, *, trained: bool = False) -> tuple[Tensor, Tensor]:
-    """Two batches of rows of length one that want gradients, partners apart as all others are.
+def batch(form: str, n: int, d: int, *, trained: bool = False) -> tuple[Tensor, ...]:
+    """Rows of length one that want gradients, partners apart as all others are.
 
     Args:
+        form: Which takes two batches, or one.
         n: Rows.
         d: Columns.
         trained: Partners are at a cosine of 0.9, as encoders put them that have learned.
@@ -78,13 +79,14 @@ def batch(n: int, d: int, *, trained: bool = False) -> tuple[Tensor, Tensor]:
     q, k = (functional.normalize(torch.randn(n, d)) for _ in range(2))
     if trained:
         k = functional.normalize(q + math.sqrt(1 / 0.9**2 - 1) * k)
-    return q.requires_grad_(), k.requires_grad_()
+    return tuple(rows.requires_grad_() for rows in given(form, q, k))
 
 
-def step(loss: Loss, q: Tensor, k: Tensor) -> float:
+def step(loss: Loss, *rows: Tensor) -> float:
     """Forward and backward; the loss."""
-    q.grad = k.grad = None
-    value = loss(q, k)
+    for each in rows:
+        each.grad = None
+    value = loss(*rows)
     if value.requires_grad:
         value.backward()
     return value.item()
@@ -148,9 +150,9 @@ def measure(
     torch.set_num_threads(threads)
     present, _ = field(form, tau, names)
     fits = {one: loss for one, loss in present.items() if one.bytes(n) < 0.7 * memory()}
-    q, k = batch(n, d, trained=tau < TAU)
+    rows = batch(form, n, d, trained=tau < TAU)
     runs: dict[str, Callable[[], object]] = {
-        one.name: lambda loss=loss: step(loss, q, k) for one, loss in fits.items()
+        one.name: lambda loss=loss: step(loss, *rows) for one, loss in fits.items()
     }
     row: Row = {"form": form, "n": n, "d": d, "tau": tau}
     try:
@@ -160,20 +162,20 @@ def measure(
     if n**2 >= loops.LEAST:
         runs[WITHOUT] = without_numba(runs["nearfar"])
     if coarse and n > EXACT_TO:
-        runs[BF16] = lambda: step(coarse, q, k)
+        runs[BF16] = lambda: step(coarse, *rows)
         if n <= 8192:
-            row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), q, k)
+            row["bf16_gradient_error"] = gradient_error(coarse, nearfar(form, tau), *rows)
     compiled = {name: runs.pop(name) for name in (COMPILED,) if name in runs}
     how = EncoderStep(n), seconds, 3 if n >= FEW_FROM else 5, n >= ONCE_FROM
     if n >= ONCE_FROM:
-        compile_loops([loss for loss in (nearfar(form, tau), coarse) if loss], d)
+        compile_loops(form, [loss for loss in (nearfar(form, tau), coarse) if loss], d)
     own = {"nearfar": runs["nearfar"]}
     if n <= PAIRS_TO:
         others = [name for name in runs if name != "nearfar"]
         met = {name: turns(own | {name: runs[name]}, *how) for name in others}
         row["pairs"] = {name: pair["seconds"] for name, pair in met.items()}
         runs = own
-    timed = turns(runs | products(q, k), *how)
+    timed = turns(runs | products(*torch.cat(rows).chunk(2)), *how)
     if pairs := row.get("pairs"):
         timed["seconds"] |= {name: pair[name] for name, pair in pairs.items()}
         timed["seconds"]["nearfar"] = median(pair["nearfar"] for pair in pairs.values())
@@ -183,21 +185,21 @@ def measure(
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
 
-def compile_loops(losses: Collection[Loss], d: int) -> None:
+def compile_loops(form: str, losses: Collection[Loss], d: int) -> None:
     """Once on a machine, as torch.compile's: those of batches whose tiles are not kept, too."""
-    q, k = batch(2048, d)
+    rows = batch(form, 2048, d)
     for keep in (_sums.KEEP, 0):
         with patch.object(_sums, "KEEP", keep):
             for loss in losses:
-                step(loss, q, k)
+                step(loss, *rows)
 
 
-def gradient_error(loss: Loss, reference: Loss, q: Tensor, k: Tensor) -> float:
-    """Relative, of both inputs together."""
+def gradient_error(loss: Loss, reference: Loss, *rows: Tensor) -> float:
+    """Relative, of all inputs together."""
 
     def gradient(of: Loss) -> Tensor:
         # Whose squares may be small, too.
-        return torch.cat(torch.autograd.grad(of(q, k), (q, k))).double()
+        return torch.cat(torch.autograd.grad(of(*rows), rows)).double()
 
     wanted = gradient(reference)
     return float((gradient(loss) - wanted).norm() / wanted.norm())
@@ -226,8 +228,8 @@ def agree(form: str, tau: float, names: Collection[str]) -> dict[str, Contestant
     present, absent = field(form, tau, names)
     for line in absent:
         print(f"absent: {line}")
-    q, k = batch(64, 128)
-    values = {one.name: step(loss, q, k) for one, loss in present.items()}
+    rows = batch(form, 64, 128)
+    values = {one.name: step(loss, *rows) for one, loss in present.items()}
     if "nearfar" not in values:
         return {}
     for name, value in values.items():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from cpu import TAU
-from field import BIAS, ITEMS_PER_LABEL, field
+from field import BIAS, ITEMS_PER_LABEL, field, given
 from peers import BOTH_WAYS, sentence_transformers, torchvision
 from torch import Tensor
 from torch.nn import functional
@@ -79,7 +79,7 @@ def plain(form: str, b: Batch) -> Tensor:
     """The formula in plain PyTorch, on the whole batch."""
     if form not in ("symmetric, ids", "one-way, ids, bank"):
         (loss,) = field(form, b.tau, ["PyTorch"])[0].values()
-        return loss(b.q, b.k)
+        return loss(*given(form, b.q, b.k))
     target = torch.arange(len(b.items))
     same = (b.ids[:, None] == b.ids).fill_diagonal_(False)
     logits = (b.q @ b.k.T * b.scale).masked_fill(same, -torch.inf)

@@ -27,7 +27,7 @@ def nearfar(form: str, tau: float, **words: str) -> Loss:
         return loss.NTXentLoss(tau, **words)
     if form == "SupCon":
         sup_con = loss.SupConLoss(tau, **words)
-        return lambda q, k: sup_con(torch.cat([q, k]), labels(len(q)))
+        return lambda rows: sup_con(rows, labels(len(rows)))
     sig_lip = loss.SigLipLoss(**words)
     return lambda q, k: sig_lip(q, k, 1 / tau, BIAS)
 
@@ -81,18 +81,18 @@ def _(tau: float) -> Loss:
 
 @dense("SupCon", buffers=18, compiled=8.5)
 def _(tau: float) -> Loss:
-    def loss(q: Tensor, k: Tensor) -> Tensor:
-        label = labels(len(q))
-        z = functional.normalize(torch.cat([q, k]))
+    def loss(rows: Tensor) -> Tensor:
+        label, count = labels(len(rows)), len(rows) // 2
+        z = functional.normalize(rows)
         scaled = z / tau
         logits = (scaled @ z.T).fill_diagonal_(-torch.inf)
-        if len(q) <= FEW:
+        if count <= FEW:
             positive = (label[:, None] == label).fill_diagonal_(False)
             pull = torch.where(positive, logits, 0.0).sum(1) / positive.sum(1)
         else:
-            partners = z.new_zeros(len(q), z.shape[1]).index_add(0, label, z)[label] - z
-            count = label.bincount(minlength=len(q))[label] - 1
-            pull = (scaled * partners).sum(1) / count
+            partners = z.new_zeros(count, z.shape[1]).index_add(0, label, z)[label] - z
+            others = label.bincount(minlength=count)[label] - 1
+            pull = (scaled * partners).sum(1) / others
         return (logits.logsumexp(1) - pull).mean()
 
     return loss

@@ -1,7 +1,7 @@
 """Who competes: a contestant is one implementation of one form of the loss.
 
 It is made from a temperature and called with two (N, D) float32 batches with rows of length one,
-row i of one the partner of row i of the other.
+row i of one the partner of row i of the other; SupCon with one of (2N, D) that has `labels`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 Make = Callable[[float], Loss]
 
 FORMS = ("one-way", "symmetric", "NT-Xent", "SupCon", "SigLIP")
@@ -82,7 +82,12 @@ def field(
     return present, absent
 
 
+def given(form: str, query: Tensor, key: Tensor) -> tuple[Tensor, ...]:
+    """What contestants are called with."""
+    return (torch.cat([query, key]),) if form == "SupCon" else (query, key)
+
+
 @cache
 def labels(rows: int) -> Tensor:
-    """SupCon's labels of the two batches, one after the other."""
-    return (torch.arange(rows) // ITEMS_PER_LABEL).repeat(2)
+    """SupCon's, of a batch of two views of each item, one after the other."""
+    return (torch.arange(rows // 2) // ITEMS_PER_LABEL).repeat(2)

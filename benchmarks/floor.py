@@ -146,7 +146,7 @@ class Floor:
 
 def measure(form: str, n: int, d: int, seconds: float) -> dict[str, Any]:
     """One row."""
-    q, k = batch(n, d)
+    q, k = batch(form, n, d)
     floor, loss = Floor(form, n, d), nearfar(form, TAU)
     x, y = q.detach(), k.detach()
     wanted = torch.cat(torch.autograd.grad(loss(q, k), (q, k)))

@@ -48,19 +48,20 @@ def peak(form: str, name: str, n: int, keep: bool) -> int:
             raise SystemExit(f"{module}.{constant} has moved")
         setattr(import_module(module), constant, 0)
     (loss,) = field(form, TAU, [name])[0].values()
-    q, k = batch(n, DIM)
+    rows = batch(form, n, DIM)
     # A small call first; a compiled function is compiled for its shape, nearfar's loops for tiles.
     small = {"PyTorch, compiled": n, "nearfar": TILED}.get(name, 64)
-    step(loss, *batch(small, DIM))
+    step(loss, *batch(form, small, DIM))
     if name == "nearfar":  # what it holds from call to call counts as well
         import_module(ROOM).ROOM.ready.clear()
-    q.grad = k.grad = None
+    for each in rows:
+        each.grad = None
     gc.collect()
     CDLL(None).malloc_trim(0)
     # Not getrusage: its peak starts at that of the process that started this one.
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     before = resident("VmRSS")
-    step(loss, q, k)
+    step(loss, *rows)
     return resident("VmHWM") - before
 
 

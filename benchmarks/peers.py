@@ -8,7 +8,6 @@ from importlib import import_module
 
 import torch
 from field import BIAS, Loss, contestant, labels
-from torch import Tensor
 
 ROWS = 1024  # mini_batch_size of sentence-transformers' cached loss: its default, 32, is slower
 BOTH_WAYS = {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"}
@@ -117,7 +116,4 @@ def _(tau: float) -> Loss:
 
     loss = SupConLoss(tau)
 
-    def call(q: Tensor, k: Tensor) -> Tensor:
-        return loss(torch.cat([q, k]), labels(len(q)))
-
-    return call
+    return lambda rows: loss(rows, labels(len(rows)))
