@@ -79,21 +79,17 @@ def _tiles(
     return {f"{kind}, {height} x {width}": each(way) for kind, way in ways.items()}
 
 
-def apart(seconds: Mapping[str, float], n: int) -> dict[str, dict[str, float]]:
-    """Contestants' seconds, and those of `products`, for N rows."""
-    bare = {name for name in seconds if name.split(",")[0] in KINDS}
+def whole(seconds: Mapping[str, float], n: int) -> dict[str, float]:
+    """nearfar's seconds, and those of `products` for N rows."""
     more = (n / min(n, MOST)) ** 2
-    return {
-        "seconds": {name: time for name, time in seconds.items() if name not in bare},
-        "product_seconds": {name: more * time for name, time in seconds.items() if name in bare},
-    }
+    return {name: time if name == "nearfar" else more * time for name, time in seconds.items()}
 
 
 def roofline(row: Mapping[str, Any]) -> float:
     """The share of nearfar's time that the products alone would take."""
-    times: dict[str, float] = row["product_seconds"]
+    times: dict[str, float] = row["alone"]
     each = [min(time for name, time in times.items() if name.startswith(kind)) for kind in KINDS]
     units = UNITS[row["form"]]
     again = row["form"] in AGAIN and 4 * row["n"] ** 2 * units > KEEP
     total: float = units * (sum(each) + again * each[0])
-    return total / row["seconds"]["nearfar"]
+    return total / times["nearfar"]

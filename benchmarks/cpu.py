@@ -7,6 +7,8 @@ Contestants take turns in one process, in a new order each time, with an encoder
 two that is not timed; a row has the median seconds of each. Before that, each must agree with
 nearfar at N = 64. Every row has a process of its own, and what torch.compile makes takes turns with
 nearfar alone and last: its hooks slow all Python down, a step of 64 rows of nearfar's by a tenth.
+The bare products, too, take turns with nearfar alone: the large matrices of others leave memory and
+caches as no training does, which costs nearfar 2 to 4 % of its time and the products nothing.
 
 Small batches are made of overhead, most of it code that the encoder's step has driven out of the
 caches. Contestants that are made of the same operations would find them brought back by each other,
@@ -34,7 +36,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from bare import apart, products, roofline
+from bare import products, roofline, whole
 from between import EncoderStep
 from dense import nearfar
 from field import FORMS, Contestant, Loss, field, given
@@ -170,18 +172,18 @@ def measure(
     if n >= ONCE_FROM:
         compile_loops(form, [loss for loss in (nearfar(form, tau), coarse) if loss], d)
     own = {"nearfar": runs["nearfar"]}
-    if n <= PAIRS_TO:
+    bare = products(*torch.cat(rows).chunk(2))
+    row["alone"] = whole(turns(own | bare, *how)["seconds"], n)
+    if n > PAIRS_TO:
+        row |= turns(runs, *how)
+    else:
         others = [name for name in runs if name != "nearfar"]
-        met = {name: turns(own | {name: runs[name]}, *how) for name in others}
-        row["pairs"] = {name: pair["seconds"] for name, pair in met.items()}
-        runs = own
-    timed = turns(runs | products(*torch.cat(rows).chunk(2)), *how)
-    if pairs := row.get("pairs"):
-        timed["seconds"] |= {name: pair[name] for name, pair in pairs.items()}
-        timed["seconds"]["nearfar"] = median(pair["nearfar"] for pair in pairs.values())
+        pairs = {name: turns(own | {name: runs[name]}, *how)["seconds"] for name in others}
+        typical = median(each["nearfar"] for each in (row["alone"], *pairs.values()))
+        seconds = {"nearfar": typical} | {name: pair[name] for name, pair in pairs.items()}
+        row |= {"pairs": pairs, "seconds": seconds}
     if compiled:
         row["compiled"] = turns(own | compiled, *how)["seconds"]
-    row |= timed | apart(timed["seconds"], n)
     return row | {"too_large": [one.name for one in present if one not in fits]}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bare import apart, products
+from bare import products, whole
 from between import EncoderStep
 from cpu import TAU, batch, step, turns
 from dense import nearfar
@@ -158,9 +158,11 @@ def measure(form: str, n: int, d: int, seconds: float) -> dict[str, Any]:
         "nearfar": lambda: step(loss, q, k),
         "PyTorch": lambda: step(plain, q, k),
         "floor": lambda: floor(x, y),
-    } | products(x, y)
-    timed = turns(runs, EncoderStep(n), seconds, 5, False)
-    return {"form": form, "n": n, "d": d} | timed | apart(timed["seconds"], n)
+    }
+    how = EncoderStep(n), seconds, 5, False
+    row = {"form": form, "n": n, "d": d} | turns(runs, *how)
+    own = {"nearfar": runs["nearfar"]}
+    return row | {"alone": whole(turns(own | products(x, y), *how)["seconds"], n)}
 
 
 def main() -> None:
