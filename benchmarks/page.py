@@ -55,7 +55,8 @@ contestant as it is over nearfar's: above 1, nearfar is faster; **no numba**, ov
 PyTorch's lines after torch.compile, which needs a C++ compiler and half a minute for every shape;
 they take turns with nearfar alone, afterwards. **Products** is the time of the bare matrix products
 the form needs over nearfar's: of similarities, and of queries' and keys' gradients, each in the
-fastest way we know, measured in the same process (`benchmarks/bare.py`).
+fastest way we know (`benchmarks/bare.py`), in the same process and, too, in turns with nearfar
+alone.
 
 ![Time and memory against N]({figure})
 """

@@ -113,6 +113,46 @@ def put_past(context, x, i, j, line):
     return types.void(x, i, j, line), generate
 
 
+def _crossed(builder, upper, lower, apart):
+    places = range(LINE)
+    upper_next = [LINE + k - apart if k & apart else k for k in places]
+    lower_next = [LINE + k if k & apart else k + apart for k in places]
+    return [
+        builder.shuffle_vector(upper, lower, ir.Constant(INTS, of))
+        for of in (upper_next, lower_next)
+    ]
+
+
+@intrinsic
+def turn(context, x, i, j, out, column):
+    """Sixteen lines of x from row i and column j on, as columns, to the first rows of ``out``.
+
+    Both are of float32.
+    """
+
+    def generate(context, builder, signature, values):
+        (of, at, _, to, _), (x, i, j, out, column) = signature.args, values
+
+        def line(kind, matrix, row, column, number):
+            there = builder.add(row, row.type(number))
+            return _Place(context, builder, (kind, at, at), (matrix, there, column)).as_line()
+
+        lines = [builder.load(line(of, x, i, j, number), align=4) for number in range(LINE)]
+        apart = LINE // 2
+        while apart:
+            # Of each two lines so far apart, the entries so far apart change places.
+            for number in range(LINE):
+                if not number & apart:
+                    pair = lines[number], lines[number + apart]
+                    lines[number], lines[number + apart] = _crossed(builder, *pair, apart)
+            apart //= 2
+        for number, entries in enumerate(lines):
+            builder.store(entries, line(to, out, i.type(0), column, number), align=4)
+        return context.get_dummy_value()
+
+    return types.void(x, i, j, out, column), generate
+
+
 @intrinsic
 def leave_out(context, x, i, j):
     """Minus infinity in place of an entry."""

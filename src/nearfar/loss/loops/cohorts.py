@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 from torch import Tensor
 
-from nearfar.loss.loops._numba import ZERO, compiled, run
+from nearfar.loss.loops._numba import ONE, ZERO, compiled, run
 
 
 def gather(x: Tensor, label: Tensor, share: Tensor, sums: Tensor, similarity: Tensor) -> None:
@@ -23,17 +25,19 @@ def gather(x: Tensor, label: Tensor, share: Tensor, sums: Tensor, similarity: Te
     run(_gather, x, label, share, sums, similarity)
 
 
-def attract(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
-    """``to_i += weight_l (sums_l - itself_i)``, l the label of row i.
+def contrast(
+    sums: Tensor, some: Tensor, shift: float, positive: Tensor, weights: Tensor | None
+) -> float:
+    """The sum of log(sums) + shift over some rows, less that of the positives.
 
     Args:
-        to: (n, d).
-        weight: (l,).
-        sums: (l, d).
-        label: (n,), counted from 0.
-        itself: (n, d).
+        sums: (n,).
+        some: (n,) which.
+        shift: Added to each.
+        positive: (l,).
+        weights: (n,) receives the derivatives by the sums; None: nobody asks.
     """
-    run(_attract, to, weight, sums, label, itself)
+    return sum(run(_contrast, sums, some, shift, positive, weights).tolist())
 
 
 @compiled
@@ -61,10 +65,17 @@ def _gather(threads, x, label, share, sums, similarity):
 
 
 @compiled
-def _attract(threads, to, weight, sums, label, itself):
-    height, width = to.shape
+def _contrast(threads, sums, some, shift, positive, weights):
+    width = sums.shape[1]
+    totals = np.zeros(threads)
     for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            k = label[0, i]
-            for j in range(width):
-                to[i, j] += weight[0, k] * (sums[k, j] - itself[i, j])
+        total = 0.0
+        for i in range(width * thread // threads, width * (thread + 1) // threads):
+            if some[0, i]:
+                total += math.log(np.float64(sums[0, i])) + shift
+            if weights is not None:
+                weights[0, i] = ONE / sums[0, i] if some[0, i] else ZERO
+        totals[thread] = total
+    for k in range(positive.shape[1]):
+        totals[0] -= positive[0, k]
+    return totals

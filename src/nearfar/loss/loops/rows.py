@@ -61,18 +61,6 @@ def meet(a: Tensor, b: Tensor, out: Tensor) -> tuple[float, float]:
     return max(tops[:, 0].tolist()), max(tops[:, 1].tolist())
 
 
-def draw(to: Tensor, share: Tensor | None, weight: Tensor, other: Tensor) -> None:
-    """``to_i = share_i to_i + weight_i other_i``.
-
-    Args:
-        to: (n, d).
-        share: (n,); None: ones.
-        weight: (n,).
-        other: (n, d).
-    """
-    run(_draw, to, share, weight, other)
-
-
 def weigh(crowd: Entries, beside: Tensor, rows: Tensor, share: Tensor, out: Tensor) -> None:
     """Rows divided by ``crowd + beside``.
 
@@ -106,18 +94,6 @@ def contrast(
     """
     out = None if weights is None else weights.view_as(sums)
     return share * sum(run(_contrast, sums, positive, decoupled, share, grad, out).tolist())
-
-
-def crowds(sums: Tensor, some: Tensor, shift: float, weights: Tensor | None) -> float:
-    """The sum of log(sums) + shift over some rows.
-
-    Args:
-        sums: (n,).
-        some: (n,) which.
-        shift: Added to each.
-        weights: (n,) receives the derivatives by the sums; None: nobody asks.
-    """
-    return sum(run(_crowds, sums, some, shift, weights).tolist())
 
 
 @compiled
@@ -179,17 +155,6 @@ def _meet(threads, a, b, out):
 
 
 @compiled
-def _draw(threads, to, share, weight, other):
-    height, width = to.shape
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            mine = ONE if share is None else share[0, i]
-            theirs = weight[0, i]
-            for j in range(width):
-                to[i, j] = mine * to[i, j] + theirs * other[i, j]
-
-
-@compiled
 def _weigh(threads, crowd, beside, rows, share, out):
     height, width = rows.shape
     for thread in numba.prange(threads):
@@ -222,20 +187,5 @@ def _contrast(threads, sums, positive, decoupled, share, grad, weights):
                 if weights is not None:
                     weights[side, i] = weight
             grad[0, i] = -share * slope
-        totals[thread] = total
-    return totals
-
-
-@compiled
-def _crowds(threads, sums, some, shift, weights):
-    width = sums.shape[1]
-    totals = np.zeros(threads)
-    for thread in numba.prange(threads):
-        total = 0.0
-        for i in range(width * thread // threads, width * (thread + 1) // threads):
-            if some[0, i]:
-                total += math.log(np.float64(sums[0, i])) + shift
-            if weights is not None:
-                weights[0, i] = ONE / sums[0, i] if some[0, i] else ZERO
         totals[thread] = total
     return totals

@@ -83,6 +83,8 @@ class Cohorts:
         grad_query: Tensor | None,
         grad_key: Tensor | None,
         gathered: Gathered,
+        *,
+        lying: Tensor | None = None,
     ) -> None:
         """Add the gradients of ``gathered.similarity``, where they are wanted.
 
@@ -93,6 +95,7 @@ class Cohorts:
             grad_query: (N, D), to be added to.
             grad_key: (M, D).
             gathered: Of these.
+            lying: (D, N) added to ``grad_query``, too; only where loops add to it.
         """
         weight, (ours, theirs, _) = grad * self.share, gathered
         if grad_query is not None:
@@ -100,7 +103,7 @@ class Cohorts:
                 weight, itself = 2 * weight, query
             else:
                 itself = key[self._own(query)]
-            _add(grad_query, weight, theirs, self.row, itself)
+            _add(grad_query, weight, theirs, self.row, itself, lying)
         if grad_key is not None:
             grad_key += (ours * weight.unsqueeze(1)).index_select(0, self.column)
             grad_key[self._own(query)].addcmul_(query, weight[self.row].unsqueeze(1), value=-1)
@@ -109,11 +112,18 @@ class Cohorts:
         return slice(self.first, self.first + len(query))
 
 
-def _add(to: Tensor, weight: Tensor, sums: Tensor, label: Tensor, itself: Tensor) -> None:
-    """``to_i += weight_l (sums_l - itself_i)``, l the label of row i."""
+def _add(
+    to: Tensor,
+    weight: Tensor,
+    sums: Tensor,
+    label: Tensor,
+    itself: Tensor,
+    lying: Tensor | None,
+) -> None:
+    """``to_i += weight_l (sums_l - itself_i) + lying_.i``, l the label of row i."""
     if ready(to, len(to) ** 2):
-        from nearfar.loss.loops import cohorts
+        from nearfar.loss.loops import pulls
 
-        cohorts.attract(to, weight, sums, label, itself.contiguous())
+        pulls.attract(to, weight, sums, label, itself.contiguous(), lying)
         return
     to.addcmul_(sums.index_select(0, label) - itself, weight[label].unsqueeze(1))

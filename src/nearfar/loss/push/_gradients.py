@@ -87,14 +87,23 @@ class Gradients:
 
     def found(self) -> tuple[Tensor | None, Tensor | None]:
         """The queries' and the keys'; of a triangle, the first is both."""
+        query, key, lying = self.late()
+        if lying is not None:
+            upright(lying, query, key)
+        return query, key
+
+    def late(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """As `found`, but for what is still to be put `upright`, lying on its side."""
         if self.last != 1:
             for gradient in (self.query, self.turned):
                 if gradient is not None:
                     gradient *= self.last
-        if self.turned is None:
-            return self.query, None
-        if self.key is not None:
-            return self.query, self.key.copy_(self.turned.T)
-        assert self.query is not None
-        self.query += self.turned.T
-        return self.query, None
+        return self.query, self.key, self.turned
+
+
+def upright(lying: Tensor, query: Tensor | None, key: Tensor | None) -> None:
+    """Put the keys' gradient where it belongs; of a triangle, add it to the queries'."""
+    if key is not None:
+        key.copy_(lying.T)
+    elif query is not None:
+        query += lying.T

@@ -104,10 +104,10 @@ class Losses:
         assert self.several is not None
         grad = torch.full_like(self.positive, -self.share)
         if ready(sums, len(sums) ** 2):
-            from nearfar.loss.loops.rows import crowds
+            from nearfar.loss.loops.cohorts import contrast
 
-            total = crowds(sums, self.several, shift / LOG2E, weights)
-            return self.positive.sum().neg_().add_(total).mul_(self.share), grad
+            total = contrast(sums, self.several, shift / LOG2E, self.positive, weights)
+            return grad.new_full((), total * self.share), grad
         if weights is not None:
             torch.div(self.several, sums, out=weights)
         return self.loss([logarithm(sums, shift)]), grad

@@ -7,6 +7,7 @@ from torch import Tensor
 from nearfar.loss.loops import ready
 from nearfar.loss.push._cohorts import Cohorts, Gathered
 from nearfar.loss.push._game import Game
+from nearfar.loss.push._gradients import upright
 from nearfar.loss.push._partners import partners
 
 
@@ -36,6 +37,7 @@ def add_pull(
     grad_key: Tensor | None,
     share: Tensor | None = None,
     gathered: Gathered | None = None,
+    lying: Tensor | None = None,
 ) -> None:
     """Add the partners' part to gradients of queries and keys, where they are wanted.
 
@@ -46,27 +48,52 @@ def add_pull(
         grad_key: (M, D).
         share: (N,) what queries' gradients are multiplied by before; not with cohorts.
         gathered: What `gathered_by` has told; None: nobody has asked.
+        lying: (D, M) what is still to be put `upright`; None: nothing.
     """
     assert game.partners is not None
+    target = grad_query if game.triangle else grad_key
+    if lying is not None and not _at_once(game, len(grad), target):
+        upright(lying, grad_query, grad_key)
+        lying = None
     if isinstance(game.partners, Cohorts):
         gathered = gathered or game.partners.gather(game.query, game.key)
-        game.partners.add(grad * game.scale, game.query, game.key, grad_query, grad_key, gathered)
+        weight = grad * game.scale
+        game.partners.add(weight, game.query, game.key, grad_query, grad_key, gathered, lying=lying)
         return
     weight = grad * game.scale
     query, key = game.query[: len(grad)], game.keys[game.partners]
     if grad_query is not None:
-        _add(grad_query[: len(grad)], weight, key, share)
-    target = grad_query if game.triangle else grad_key
+        part = lying[:, : len(grad)] if lying is not None and game.triangle else None
+        _add(grad_query[: len(grad)], weight, key, share, part)
     if target is not None:
-        _add(target[game.partners], weight, query, None)
+        part = None if lying is None else lying[:, game.partners]
+        fresh = part is not None and not game.triangle
+        _add(target[game.partners], weight, query, None, part, fresh=fresh)
 
 
-def _add(to: Tensor, weight: Tensor, other: Tensor, share: Tensor | None) -> None:
-    """``to_i = share_i to_i + weight_i other_i``."""
+def _at_once(game: Game, count: int, target: Tensor | None) -> bool:
+    """Loops go over all rows of the target, and put upright what they meet."""
+    if target is None:
+        return False
+    if isinstance(game.partners, Cohorts):
+        return game.triangle and ready(target, len(target) ** 2)
+    return count * (1 + game.triangle) == len(target) and ready(target, count**2)
+
+
+def _add(
+    to: Tensor,
+    weight: Tensor,
+    other: Tensor,
+    share: Tensor | None,
+    lying: Tensor | None,
+    *,
+    fresh: bool = False,
+) -> None:
+    """``to_i = share_i to_i + weight_i other_i + lying_.i``."""
     if ready(to, len(to) ** 2):
-        from nearfar.loss.loops import rows
+        from nearfar.loss.loops import pulls
 
-        rows.draw(to, share, weight, other.contiguous())
+        pulls.draw(to, share, weight, other.contiguous(), lying, fresh=fresh)
         return
     if share is not None:
         to *= share.unsqueeze(1)

@@ -52,6 +52,6 @@ def sides(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -> 
     )
     for block in sums.tiles:
         gradients.add(block, force.of(block))
-    grad_query, grad_key = gradients.found()
-    add_pull(game, grad, grad_query, grad_key, gathered=losses.gathered)
+    grad_query, grad_key, lying = gradients.late()
+    add_pull(game, grad, grad_query, grad_key, gathered=losses.gathered, lying=lying)
     return Found(loss, grad_query, grad_key, grad)

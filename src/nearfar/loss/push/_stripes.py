@@ -58,6 +58,7 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
             queries = passes.weighed(block, crowds[block], beside[rows], share[rows])
             gradients.add(block, tiles.narrow[block], queries)
     loss, grad = losses.of(sums, shift)
-    grad_query, grad_key = gradients.found()
-    add_pull(game, grad, grad_query, grad_key, None if tiles.steep else share)
+    grad_query, grad_key, lying = gradients.late()
+    share = None if tiles.steep else share
+    add_pull(game, grad, grad_query, grad_key, share, lying=lying)
     return Found(loss, grad_query, grad_key, grad)

@@ -1,0 +1,108 @@
+# mypy: ignore-errors
+"""Over rows that others draw to themselves, and of which a part may still lie on its side."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from torch import Tensor
+
+from nearfar.loss.loops._entries import turn
+from nearfar.loss.loops._line import LINE
+from nearfar.loss.loops._numba import ONE, compiled, inner, run
+
+
+def draw(
+    to: Tensor,
+    share: Tensor | None,
+    weight: Tensor,
+    other: Tensor,
+    lying: Tensor | None = None,
+    *,
+    fresh: bool = False,
+) -> None:
+    """``to_i = share_i to_i + weight_i other_i + lying_.i``.
+
+    Args:
+        to: (n, d).
+        share: (n,); None: ones.
+        weight: (n,).
+        other: (n, d).
+        lying: (d, n); None: zeros.
+        fresh: Nothing is in ``to`` yet.
+    """
+    run(_draw, to, share, weight, other, lying, True if fresh else None)
+
+
+def attract(
+    to: Tensor,
+    weight: Tensor,
+    sums: Tensor,
+    label: Tensor,
+    itself: Tensor,
+    lying: Tensor | None = None,
+) -> None:
+    """``to_i += weight_l (sums_l - itself_i) + lying_.i``, l the label of row i.
+
+    Args:
+        to: (n, d).
+        weight: (l,).
+        sums: (l, d).
+        label: (n,), counted from 0.
+        itself: (n, d).
+        lying: (d, n); None: zeros.
+    """
+    run(_attract, to, weight, sums, label, itself, lying)
+
+
+@inner
+def _upright(lying, top, last, room):
+    """Up to sixteen rows."""
+    width = room.shape[1]
+    whole = width - width % LINE if last - top == LINE else 0
+    for j in range(0, whole, LINE):
+        turn(lying, j, top, room, j)
+    for i in range(top, last):
+        for j in range(whole, width):
+            room[i - top, j] = lying[j, i]
+
+
+@compiled
+def _draw(threads, to, share, weight, other, lying, fresh):
+    height, width = to.shape
+    for thread in numba.prange(threads):
+        room = np.zeros((LINE, width), np.float32)
+        end = height * (thread + 1) // threads
+        for top in range(height * thread // threads, end, LINE):
+            last = min(top + LINE, end)
+            if lying is not None:
+                _upright(lying, top, last, room)
+            for i in range(top, last):
+                mine = ONE if share is None else share[0, i]
+                theirs = weight[0, i]
+                for j in range(width):
+                    entry = theirs * other[i, j]
+                    if lying is not None:
+                        entry += room[i - top, j]
+                    if fresh is None:
+                        entry += mine * to[i, j]
+                    to[i, j] = entry
+
+
+@compiled
+def _attract(threads, to, weight, sums, label, itself, lying):
+    height, width = to.shape
+    for thread in numba.prange(threads):
+        room = np.zeros((LINE, width), np.float32)
+        end = height * (thread + 1) // threads
+        for top in range(height * thread // threads, end, LINE):
+            last = min(top + LINE, end)
+            if lying is not None:
+                _upright(lying, top, last, room)
+            for i in range(top, last):
+                k = label[0, i]
+                for j in range(width):
+                    entry = weight[0, k] * (sums[k, j] - itself[i, j])
+                    if lying is not None:
+                        entry += room[i - top, j]
+                    to[i, j] += entry
