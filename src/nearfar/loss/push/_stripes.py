@@ -14,12 +14,13 @@ from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._losses import Found, Losses, UnderflowError
 from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._pull import add_pull
-from nearfar.loss.push._range import enough, shift_of
+from nearfar.loss.push._range import enough, shift_of, steep
 from nearfar.loss.push._tiles import Tiles
 
-# Rows of a stripe, at most: of vectors of so many entries, and of longer ones; and its bytes. Fewer
-# rows make keys' gradients slow: these come and go from memory once a stripe.
-SHORT, ROWS, STRIPE = 128, (1024, 2048), 128 * 2**20
+# Rows and bytes of a stripe, at most. Fewer rows make keys' gradients slow: these come and go from
+# memory once a stripe. Twice as many are faster where products are most of the work: vectors are
+# longer than this, and forces take no pass of their own.
+ROWS, SHORT, STRIPE = 1024, 128, 128 * 2**20
 # A stripe whose losses are all below so many times what is too small to count is left to `push`,
 # which compares them with the largest.
 _TIMES = 2.0**40
@@ -29,7 +30,8 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     """As `sides`."""
     shift, width = shift_of(game), max(1, len(game.keys))
     size = 2 if game.bf16 else game.query.element_size()
-    height = max(1, min(ROWS[game.query.shape[1] > SHORT], STRIPE // (size * width)))
+    most = ROWS if steep(game) or game.query.shape[1] <= SHORT else 2 * ROWS
+    height = max(1, min(most, STRIPE // (size * width)))
     tiles = Tiles(game, shift, cut(game, height, width))
     gradients = Gradients(
         game,
