@@ -31,7 +31,7 @@ def draw(
         lying: (d, n); None: zeros.
         fresh: Nothing is in ``to`` yet.
     """
-    run(_draw, to, share, weight, other, lying, True if fresh else None)
+    run(_draw, to, share, weight, other, lying, True if fresh else None, None, None)
 
 
 def attract(
@@ -52,7 +52,7 @@ def attract(
         itself: (n, d).
         lying: (d, n); None: zeros.
     """
-    run(_attract, to, weight, sums, label, itself, lying)
+    run(_draw, to, None, weight, sums, lying, None, label, itself)
 
 
 @inner
@@ -68,7 +68,7 @@ def _upright(lying, top, last, room):
 
 
 @compiled
-def _draw(threads, to, share, weight, other, lying, fresh):
+def _draw(threads, to, share, weight, other, lying, fresh, label, itself):
     height, width = to.shape
     for thread in numba.prange(threads):
         room = np.zeros((LINE, width), np.float32)
@@ -79,30 +79,12 @@ def _draw(threads, to, share, weight, other, lying, fresh):
                 _upright(lying, top, last, room)
             for i in range(top, last):
                 mine = ONE if share is None else share[0, i]
-                theirs = weight[0, i]
+                k = i if label is None else label[0, i]
+                theirs = weight[0, k]
                 for j in range(width):
-                    entry = theirs * other[i, j]
+                    entry = theirs * (other[k, j] if itself is None else other[k, j] - itself[i, j])
                     if lying is not None:
                         entry += room[i - top, j]
                     if fresh is None:
                         entry += mine * to[i, j]
                     to[i, j] = entry
-
-
-@compiled
-def _attract(threads, to, weight, sums, label, itself, lying):
-    height, width = to.shape
-    for thread in numba.prange(threads):
-        room = np.zeros((LINE, width), np.float32)
-        end = height * (thread + 1) // threads
-        for top in range(height * thread // threads, end, LINE):
-            last = min(top + LINE, end)
-            if lying is not None:
-                _upright(lying, top, last, room)
-            for i in range(top, last):
-                k = label[0, i]
-                for j in range(width):
-                    entry = weight[0, k] * (sums[k, j] - itself[i, j])
-                    if lying is not None:
-                        entry += room[i - top, j]
-                    to[i, j] += entry
