@@ -232,8 +232,8 @@ def test_without_numba_all_goes_on(
 ) -> None:
     wanted = outcome()
     if broken:
-        monkeypatch.setitem(sys.modules, "nearfar.loss.loops._numba", None)
-        monkeypatch.delattr("nearfar.loss.loops._numba", raising=False)
+        monkeypatch.setitem(sys.modules, "nearfar.loss.loops._threads", None)
+        monkeypatch.delattr("nearfar.loss.loops._threads", raising=False)
     else:
         monkeypatch.setattr(loops, "find_spec", lambda name: None)
     loops._process.cache_clear()

@@ -29,20 +29,22 @@ def ready(like: Tensor, entries: int) -> bool:
     """
     if entries < LEAST or not like.is_cpu or like.dtype != torch.float32:
         return False
-    # A forked child has none of numba's threads, and numba would end it for asking.
+    # A forked child has none of the threads that its parent had.
     return os.getpid() == _process()
 
 
 @cache
 def _process() -> int | None:
-    """Whose numba's threads are; None: there is no numba."""
+    """Whose threads loops run on; None: there is no numba, or there are no such threads."""
     if find_spec("numba") is None:
         LOG.debug("numba is not installed: pip install 'nearfar[fast]' makes large batches faster")
         return None
     try:
-        from nearfar.loss.loops import _numba
+        from nearfar.loss.loops import _threads
     except ImportError as error:  # numba is particular about the version of numpy
         LOG.warning("numba is installed and cannot be imported, so it is left out: %s", error)
         return None
-    process: int = _numba.PROCESS
-    return process
+    if not _threads.FOUND:
+        LOG.debug("numba is left out: this PyTorch's threads are not OpenMP's")
+        return None
+    return os.getpid()

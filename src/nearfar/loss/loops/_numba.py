@@ -3,25 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 from importlib.resources import files
-from threading import Lock, Thread
 
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-# Whose threads numba's are.
-PROCESS = os.getpid()
-# numba starts its threads when it is first asked about them, and then tells OpenMP how many the
-# asking thread may have: PyTorch's OpenMP may be the same, and has a number of its own.
-_starter = Thread(target=numba.get_num_threads)
-_starter.start()
-_starter.join()
-# Two launches at once are an error to the simplest of numba's thread pools.
-_LAUNCH = Lock()
 # Sums may be taken in any order; nothing is said of NaN and infinity, which must come through.
 _LOOSE = {"reassoc", "contract", "nsz"}
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -43,10 +32,8 @@ _SOURCES = _sources()
 
 
 def run(loop, *words):
-    with _LAUNCH:
-        return loop(
-            torch.get_num_threads(), *(bare(x) if isinstance(x, Tensor) else x for x in words)
-        )
+    words = (bare(x) if isinstance(x, Tensor) else x for x in words)
+    return loop(torch.get_num_threads(), *words)
 
 
 def bare(x: Tensor | None) -> np.ndarray | None:
@@ -60,7 +47,7 @@ def bare(x: Tensor | None) -> np.ndarray | None:
 def compiled(loop):
     """Compiled once on this machine, if there is a folder to keep it in."""
     loop.__qualname__ += f"-{_SOURCES}"
-    words = {"parallel": True, "nogil": True, "fastmath": _LOOSE, "error_model": "numpy"}
+    words = {"nogil": True, "fastmath": _LOOSE, "error_model": "numpy"}
     try:
         return numba.njit(loop, cache=True, **words)
     except RuntimeError:

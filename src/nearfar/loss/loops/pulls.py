@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from torch import Tensor
 
 from nearfar.loss.loops._entries import turn
 from nearfar.loss.loops._line import LINE
 from nearfar.loss.loops._numba import ONE, compiled, inner, run
+from nearfar.loss.loops._threads import on_threads
 
 
 def draw(
@@ -67,24 +67,28 @@ def _upright(lying, top, last, room):
             room[i - top, j] = lying[j, i]
 
 
-@compiled
-def _draw(threads, to, share, weight, other, lying, fresh, label, itself):
+@inner
+def _draw_part(thread, threads, to, share, weight, other, lying, fresh, label, itself):
     height, width = to.shape
-    for thread in numba.prange(threads):
-        room = np.zeros((LINE, width), np.float32)
-        end = height * (thread + 1) // threads
-        for top in range(height * thread // threads, end, LINE):
-            last = min(top + LINE, end)
-            if lying is not None:
-                _upright(lying, top, last, room)
-            for i in range(top, last):
-                mine = ONE if share is None else share[0, i]
-                k = i if label is None else label[0, i]
-                theirs = weight[0, k]
-                for j in range(width):
-                    entry = theirs * (other[k, j] if itself is None else other[k, j] - itself[i, j])
-                    if lying is not None:
-                        entry += room[i - top, j]
-                    if fresh is None:
-                        entry += mine * to[i, j]
-                    to[i, j] = entry
+    room = np.zeros((LINE, width), np.float32)
+    end = height * (thread + 1) // threads
+    for top in range(height * thread // threads, end, LINE):
+        last = min(top + LINE, end)
+        if lying is not None:
+            _upright(lying, top, last, room)
+        for i in range(top, last):
+            mine = ONE if share is None else share[0, i]
+            k = i if label is None else label[0, i]
+            theirs = weight[0, k]
+            for j in range(width):
+                entry = theirs * (other[k, j] if itself is None else other[k, j] - itself[i, j])
+                if lying is not None:
+                    entry += room[i - top, j]
+                if fresh is None:
+                    entry += mine * to[i, j]
+                to[i, j] = entry
+
+
+@compiled
+def _draw(threads, *words):
+    on_threads(threads, _draw_part, words)

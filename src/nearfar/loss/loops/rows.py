@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from torch import Tensor
 
-from nearfar.loss.loops._numba import ONE, ZERO, compiled, run
+from nearfar.loss.loops._numba import ONE, ZERO, compiled, inner, run
+from nearfar.loss.loops._threads import on_threads
 from nearfar.loss.loops._tile import Entries
 
 
@@ -96,96 +96,120 @@ def contrast(
     return share * sum(run(_contrast, sums, positive, decoupled, share, grad, out).tolist())
 
 
-@compiled
-def _unit(threads, x, least, out, length):
+@inner
+def _unit_part(thread, threads, x, least, out, length):
     height, width = x.shape
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            total = ZERO
-            for j in range(width):
-                total += x[i, j] * x[i, j]
-            norm = max(np.float32(math.sqrt(total)), least)
-            length[i, 0] = norm
-            for j in range(width):
-                out[i, j] = x[i, j] / norm
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        total = ZERO
+        for j in range(width):
+            total += x[i, j] * x[i, j]
+        norm = max(np.float32(math.sqrt(total)), least)
+        length[i, 0] = norm
+        for j in range(width):
+            out[i, j] = x[i, j] / norm
 
 
 @compiled
-def _across(threads, grad, unit, length, least, out):
+def _unit(threads, *words):
+    on_threads(threads, _unit_part, words)
+
+
+@inner
+def _across_part(thread, threads, grad, unit, length, least, out):
     height, width = grad.shape
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        along = ZERO
+        for j in range(width):
+            along += grad[i, j] * unit[i, j]
+        if length[i, 0] <= least:
             along = ZERO
-            for j in range(width):
-                along += grad[i, j] * unit[i, j]
-            if length[i, 0] <= least:
-                along = ZERO
-            share = ONE / length[i, 0]
-            for j in range(width):
-                out[i, j] = (grad[i, j] - along * unit[i, j]) * share
+        share = ONE / length[i, 0]
+        for j in range(width):
+            out[i, j] = (grad[i, j] - along * unit[i, j]) * share
 
 
 @compiled
-def _dots(threads, a, b, out):
+def _across(threads, *words):
+    on_threads(threads, _across_part, words)
+
+
+@inner
+def _dots_part(thread, threads, a, b, out):
     height, width = a.shape
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            total = ZERO
-            for j in range(width):
-                total += a[i, j] * b[i, j]
-            out[0, i] = total
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        total = ZERO
+        for j in range(width):
+            total += a[i, j] * b[i, j]
+        out[0, i] = total
+
+
+@compiled
+def _dots(threads, *words):
+    on_threads(threads, _dots_part, words)
+
+
+@inner
+def _meet_part(thread, threads, a, b, out, tops):
+    height, width = a.shape
+    top_a = top_b = ZERO
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        total = square_a = square_b = ZERO
+        for j in range(width):
+            total += a[i, j] * b[i, j]
+            square_a += a[i, j] * a[i, j]
+            square_b += b[i, j] * b[i, j]
+        out[0, i] = total
+        top_a, top_b = max(top_a, square_a), max(top_b, square_b)
+    tops[thread, 0], tops[thread, 1] = top_a, top_b
 
 
 @compiled
 def _meet(threads, a, b, out):
-    height, width = a.shape
     tops = np.zeros((threads, 2), np.float32)
-    for thread in numba.prange(threads):
-        top_a = top_b = ZERO
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            total = square_a = square_b = ZERO
-            for j in range(width):
-                total += a[i, j] * b[i, j]
-                square_a += a[i, j] * a[i, j]
-                square_b += b[i, j] * b[i, j]
-            out[0, i] = total
-            top_a, top_b = max(top_a, square_a), max(top_b, square_b)
-        tops[thread, 0], tops[thread, 1] = top_a, top_b
+    on_threads(threads, _meet_part, (a, b, out, tops))
     return tops
 
 
-@compiled
-def _weigh(threads, crowd, beside, rows, share, out):
+@inner
+def _weigh_part(thread, threads, crowd, beside, rows, share, out):
     height, width = rows.shape
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            mine = ONE / (crowd[0, i] + beside[0, i])
-            share[0, i] = mine
-            for j in range(width):
-                out[i, j] = mine * rows[i, j]
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        mine = ONE / (crowd[0, i] + beside[0, i])
+        share[0, i] = mine
+        for j in range(width):
+            out[i, j] = mine * rows[i, j]
+
+
+@compiled
+def _weigh(threads, *words):
+    on_threads(threads, _weigh_part, words)
+
+
+@inner
+def _contrast_part(thread, threads, sums, positive, decoupled, share, grad, weights, totals):
+    sides, width = sums.shape
+    total = 0.0
+    for i in range(width * thread // threads, width * (thread + 1) // threads):
+        own = np.float64(positive[0, i])
+        beside = math.exp(own)
+        slope = 0.0
+        for side in range(sides):
+            crowd = np.float64(sums[side, i])
+            if decoupled:
+                weight = 1 / crowd
+                total += math.log(crowd) - own
+            else:
+                weight = 1 / (crowd + beside)
+                total += math.log1p(crowd / beside)
+            slope += crowd * weight
+            if weights is not None:
+                weights[side, i] = weight
+        grad[0, i] = -share * slope
+    totals[thread] = total
 
 
 @compiled
 def _contrast(threads, sums, positive, decoupled, share, grad, weights):
-    sides, width = sums.shape
     totals = np.zeros(threads)
-    for thread in numba.prange(threads):
-        total = 0.0
-        for i in range(width * thread // threads, width * (thread + 1) // threads):
-            own = np.float64(positive[0, i])
-            beside = math.exp(own)
-            slope = 0.0
-            for side in range(sides):
-                crowd = np.float64(sums[side, i])
-                if decoupled:
-                    weight = 1 / crowd
-                    total += math.log(crowd) - own
-                else:
-                    weight = 1 / (crowd + beside)
-                    total += math.log1p(crowd / beside)
-                slope += crowd * weight
-                if weights is not None:
-                    weights[side, i] = weight
-            grad[0, i] = -share * slope
-        totals[thread] = total
+    on_threads(threads, _contrast_part, (sums, positive, decoupled, share, grad, weights, totals))
     return totals

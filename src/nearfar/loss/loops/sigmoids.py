@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 
@@ -13,6 +12,7 @@ from nearfar.loss._numbers import FAINT
 from nearfar.loss.loops._entries import put, take
 from nearfar.loss.loops._line import LINE, below, double, largest, products, size, spread, total
 from nearfar.loss.loops._numba import ONE, ZERO, compiled, inner, run
+from nearfar.loss.loops._threads import on_threads
 from nearfar.loss.loops._tile import Entries, apart, exp2, leave_out_of
 
 _FAINT = np.float32(FAINT[torch.float32])
@@ -47,42 +47,46 @@ def _sigmoids(source, offset, out, i, j, part):
     return small, slope, below(x, ZERO, ZERO, x)
 
 
-@compiled
-def _sigmoid(threads, tile, offset, out, left_out):
+@inner
+def _sigmoid_part(thread, threads, tile, offset, out, left_out, sums):
     height, width = out.shape
     source = out if tile is None else tile
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        leave_out_of(source, i, left_out)
+        above = slopes = each = highest = spread(ZERO)
+        logs = 0.0
+        for first in range(0, width, _FACTORS):
+            product = spread(1.0)
+            last = min(first + _FACTORS, width)
+            whole = last - (last - first) % (2 * LINE)
+            for j in range(first, whole, 2 * LINE):
+                small, slope, up = _sigmoids(source, offset, out, i, j, None)
+                other, more, further = _sigmoids(source, offset, out, i, j + LINE, None)
+                above += up + further
+                slopes += slope + more
+                both = small + other
+                each += both
+                highest = below(highest, both, both, highest)
+                product *= double(both + small * other) + 1.0
+            for j in range(whole, last, LINE):
+                small, slope, up = _sigmoids(source, offset, out, i, j, True)
+                above += up
+                slopes += slope
+                each += small
+                highest = below(highest, small, small, highest)
+                product *= double(small) + 1.0
+            # log(1 + exp(x)): many by one logarithm of a product.
+            for some in products(product):
+                logs += math.log(some)
+        # One and little more is not told from one; the logarithm of that is the little more.
+        if largest(highest) < _LITTLE:
+            logs = np.float64(total(each))
+        sums[thread, 0] += np.float64(total(above)) * math.log(2) + logs
+        sums[thread, 1] += total(slopes)
+
+
+@compiled
+def _sigmoid(threads, tile, offset, out, left_out):
     sums = np.zeros((threads, 2))
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            leave_out_of(source, i, left_out)
-            above = slopes = each = highest = spread(ZERO)
-            logs = 0.0
-            for first in range(0, width, _FACTORS):
-                product = spread(1.0)
-                last = min(first + _FACTORS, width)
-                whole = last - (last - first) % (2 * LINE)
-                for j in range(first, whole, 2 * LINE):
-                    small, slope, up = _sigmoids(source, offset, out, i, j, None)
-                    other, more, further = _sigmoids(source, offset, out, i, j + LINE, None)
-                    above += up + further
-                    slopes += slope + more
-                    both = small + other
-                    each += both
-                    highest = below(highest, both, both, highest)
-                    product *= double(both + small * other) + 1.0
-                for j in range(whole, last, LINE):
-                    small, slope, up = _sigmoids(source, offset, out, i, j, True)
-                    above += up
-                    slopes += slope
-                    each += small
-                    highest = below(highest, small, small, highest)
-                    product *= double(small) + 1.0
-                # log(1 + exp(x)): many by one logarithm of a product.
-                for some in products(product):
-                    logs += math.log(some)
-            # One and little more is not told from one; the logarithm of that is the little more.
-            if largest(highest) < _LITTLE:
-                logs = np.float64(total(each))
-            sums[thread, 0] += np.float64(total(above)) * math.log(2) + logs
-            sums[thread, 1] += total(slopes)
+    on_threads(threads, _sigmoid_part, (tile, offset, out, left_out, sums))
     return sums

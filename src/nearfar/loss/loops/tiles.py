@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from nearfar.loss._numbers import FAINT
 from nearfar.loss.loops._entries import CACHE_LINE, put, put_past, settle, take
 from nearfar.loss.loops._line import LINE, below, size, spread, total
 from nearfar.loss.loops._numba import ZERO, bare, compiled, inner, run
+from nearfar.loss.loops._threads import on_threads
 from nearfar.loss.loops._tile import Entries, apart, exp2, leave_out_of, places
 
 __all__ = ["bare", "exponentiate", "force", "places"]
@@ -114,29 +114,35 @@ def _four_rows(source, shift, out, i, whole, far, rows, columns, each, part):
         rows[number, first + 3] += total(d)
 
 
+@inner
+def _exponentiate_part(thread, threads, tile, shift, out, rows, columns, left_out, far, parts):
+    height, width = out.shape
+    each = height if rows is None else rows.shape[1]
+    source = out if tile is None else tile
+    part = parts[thread]
+    top, last = height * thread // threads, height * (thread + 1) // threads
+    while top < last:
+        count = min(_ROWS, last - top, each - top % each)
+        for i in range(top, top + count):
+            leave_out_of(source, i, left_out)
+        start = 0
+        if count == _ROWS:
+            start = width - width % LINE
+            _four_rows(source, shift, out, top, start, far, rows, columns, each, part)
+        if start < width:
+            for i in range(top, top + count):
+                _row(source, shift, out, i, start, rows, columns, each, part)
+        top += count
+    if far is not None:
+        settle()
+
+
 @compiled
 def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
     height, width = out.shape
     each = height if rows is None else rows.shape[1]
-    source = out if tile is None else tile
     parts = np.zeros((threads, height // max(each, 1), width), np.float32)
-    for thread in numba.prange(threads):
-        part = parts[thread]
-        top, last = height * thread // threads, height * (thread + 1) // threads
-        while top < last:
-            count = min(_ROWS, last - top, each - top % each)
-            for i in range(top, top + count):
-                leave_out_of(source, i, left_out)
-            start = 0
-            if count == _ROWS:
-                start = width - width % LINE
-                _four_rows(source, shift, out, top, start, far, rows, columns, each, part)
-            if start < width:
-                for i in range(top, top + count):
-                    _row(source, shift, out, i, start, rows, columns, each, part)
-            top += count
-        if far is not None:
-            settle()
+    on_threads(threads, _exponentiate_part, (tile, shift, out, rows, columns, left_out, far, parts))
     if columns is not None:
         for thread in range(threads):
             # By its entries: a name that is bound anew is not seen to be None by older numba.
@@ -152,17 +158,21 @@ def _forces(source, weight, column, out, i, j, number, faint, part):
     put(out, i, j, entry, part)
 
 
-@compiled
-def _force(threads, tile, row, column, out, faint):
+@inner
+def _force_part(thread, threads, tile, row, column, out, faint):
     height, width = out.shape
     each = row.shape[1]
     whole = width - width % LINE
     source = out if tile is None else tile
-    for thread in numba.prange(threads):
-        for i in range(height * thread // threads, height * (thread + 1) // threads):
-            number = i // each
-            weight = row[number, i - number * each]
-            for j in range(0, whole, LINE):
-                _forces(source, weight, column, out, i, j, number, faint, None)
-            if whole < width:
-                _forces(source, weight, column, out, i, whole, number, faint, True)
+    for i in range(height * thread // threads, height * (thread + 1) // threads):
+        number = i // each
+        weight = row[number, i - number * each]
+        for j in range(0, whole, LINE):
+            _forces(source, weight, column, out, i, j, number, faint, None)
+        if whole < width:
+            _forces(source, weight, column, out, i, whole, number, faint, True)
+
+
+@compiled
+def _force(threads, *words):
+    on_threads(threads, _force_part, words)
