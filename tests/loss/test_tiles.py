@@ -13,12 +13,13 @@ from torch import Tensor
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
-from nearfar.loss.push import _blocks, _product
+from nearfar.loss.push import _blocks, _product, _stripes
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
 FORMS = {
     "one way": InfoNCE(0.1, backend="tiled"),
+    "one way, steep": InfoNCE(0.01, backend="tiled"),
     "symmetric": InfoNCE(0.1, backend="tiled", symmetric=True),
     "two views": NTXentLoss(0.1, backend="tiled"),
     "sigmoid": lambda q, k: SigLipLoss(backend="tiled")(q, k, 10.0, -10.0),
@@ -49,6 +50,8 @@ def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(_blocks, "HEIGHT", 128)
     monkeypatch.setattr(_blocks, "WIDTH", 64)
+    monkeypatch.setattr(_stripes, "WIDTH", 64)
+    monkeypatch.setattr(_stripes, "ROWS", 64)
     monkeypatch.setattr(_product, "_ENTRIES", 1)
     monkeypatch.setattr(_product, "_one_dnn", lambda: None)
     wanted = outcome(name)
@@ -118,7 +121,7 @@ def test_room_comes_back_before_garbage_is_collected(
 
 
 @pytest.mark.usefixtures("passes")
-@pytest.mark.parametrize("name", [*FORMS][:4])
+@pytest.mark.parametrize("name", [*FORMS][:5])
 def test_no_tile_waits_for_the_backward_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_room, "_PAGE", 4096)
     _room.ROOM.ready.clear()

@@ -29,6 +29,8 @@ FAR = 32 * 2**20
 _PAGE = 2 * 2**20
 _ASK: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _OWN = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+# The most that glibc can be brought to keep, with a page to spare.
+_KEPT = 32 * 2**20 - 64 * 2**10
 # How many tensors, and others, hold a storage. PyTorch's own graphs of CUDA rely on it; where it is
 # missing, memory is PyTorch's.
 _HOLDERS: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
@@ -109,6 +111,15 @@ class Room:
 
 
 ROOM = Room()
+
+
+def keep_freed() -> None:
+    """Have small new tensors made of memory that others have left.
+
+    glibc hands back what is freed to the operating system, which has to fill all pages that come
+    anew with zeros, unless as much has been freed in one piece before.
+    """
+    torch.empty(_KEPT, dtype=torch.uint8)
 
 
 def large(height: int, width: int, like: Tensor) -> Tensor | None:

@@ -47,6 +47,10 @@ class Block:
         """The tile in room for one at a time."""
         return room[: math.prod(self.shape)].view(self.shape)
 
+    def along(self, room: Tensor) -> Tensor:
+        """The tile in room for all columns of its rows, one tile after the other."""
+        return self.alone(room[self.columns.start * self.shape[-2] :])
+
     def among(self, room: Tensor) -> Tensor:
         """The tile in room for all of them."""
         return self.alone(room[self.before :])

@@ -23,7 +23,7 @@ from nearfar.loss.push._product import turned
 from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
 
-Where = Literal["down", "across", "alone", "among"]
+Where = Literal["down", "across", "alone", "along", "among"]
 
 
 def passes_over(tiles: Tiles) -> Passes:
@@ -222,6 +222,7 @@ _PLACES: dict[Where, Callable[[Block], tuple[int, int, int, int]]] = {
     "down": lambda block: (block.rows.start, block.count, block.shape[-2], block.step),
     "across": lambda block: (block.columns.start, block.count, block.shape[-1], block.step),
     "alone": lambda block: (0, block.count * block.shape[-2], block.shape[-1], block.shape[-1]),
+    "along": lambda block: (block.columns.start * block.shape[-2], *_PLACES["alone"](block)[1:]),
     "among": lambda block: (block.before, *_PLACES["alone"](block)[1:]),
 }
 

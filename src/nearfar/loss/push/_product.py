@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from nearfar.loss._numbers import SMALL
-from nearfar.loss._room import large
+from nearfar.loss._room import keep_freed, large
 
 Product = Callable[[Tensor, Tensor], Tensor]
 # oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
@@ -31,7 +31,15 @@ def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tens
     linear = _linear(query, key)
     if linear is None:
         return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
-    return linear(query * factor, key)
+    # The smaller one is scaled.
+    if len(query) < len(key):
+        return linear(query * factor, key)
+    return linear(query, key * factor)
+
+
+def comes_new(like: Tensor) -> bool:
+    """Whether `similarities` of such rows, if they are many, come in a new tensor."""
+    return like.is_cpu and like.dtype == torch.float32 and _one_dnn() is not None
 
 
 def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
@@ -103,7 +111,10 @@ def _one_dnn() -> Product | None:
     except OSError:
         amd = False
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return one_dnn() if amd and mkl else None
+    if not (amd and mkl):
+        return None
+    keep_freed()
+    return one_dnn()
 
 
 def one_dnn() -> Product | None:

@@ -5,14 +5,19 @@ No tile is computed twice: 3 matrix products, at the memory of one stripe.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
 
 from nearfar.loss._numbers import FAINT
-from nearfar.loss.push._blocks import cut
+from nearfar.loss._room import ROOM
+from nearfar.loss.push._ahead import Ahead
+from nearfar.loss.push._blocks import WIDTH, cut
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._losses import Found, Losses, UnderflowError
 from nearfar.loss.push._passes import passes_over
+from nearfar.loss.push._product import comes_new
 from nearfar.loss.push._pull import add_pull
 from nearfar.loss.push._range import enough, shift_of, steep
 from nearfar.loss.push._tiles import Tiles
@@ -32,7 +37,9 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     size = 2 if game.bf16 else game.query.element_size()
     most = ROWS if steep(game) or game.query.shape[1] <= SHORT else 2 * ROWS
     height = max(1, min(most, STRIPE // (size * width)))
-    tiles = Tiles(game, shift, cut(game, height, width))
+    # New memory is used again only where it comes in small pieces.
+    part = min(width, WIDTH) if comes_new(game.query) and not game.bf16 else width
+    tiles = Tiles(game, shift, cut(game, height, part))
     gradients = Gradients(
         game,
         tiles,
@@ -44,9 +51,15 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     beside = losses.beside(shift)
     passes = passes_over(tiles)
     crowds = passes.parts(sums, "down")
-    for block in tiles:
-        rows, crowd = block.rows, sums[block.rows]
-        tile = passes.exponentials(block, passes.narrow[block], crowds[block])
+    made, room = tiles.narrow, passes.narrow
+    if part < width:
+        whole = ROOM.take(height * width, tiles.query)
+        made = Ahead(tiles.blocks, lambda block: block.along(whole))
+        room = passes.parts(whole, "along")
+    for rows, stripe in groupby(tiles, lambda block: block.rows):
+        blocks, crowd = list(stripe), sums[rows]
+        for block in blocks:
+            passes.exponentials(block, room[block], crowds[block])
         if not enough(game, crowd, shift):
             raise UnderflowError
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
@@ -54,11 +67,13 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
             factor = torch.reciprocal(crowd + beside[rows], out=share[rows])
             if (factor * crowd).amax().item() < _TIMES * FAINT[crowd.dtype]:
                 raise UnderflowError
-            gradients.add(block, passes.forces(block, tile, factor, None))
+            for block in blocks:
+                gradients.add(block, passes.forces(block, room[block], factor, None))
         else:
             # A row's factor goes to its query, which is smaller than its tiles.
-            queries = passes.weighed(block, crowds[block], beside[rows], share[rows])
-            gradients.add(block, tiles.narrow[block], queries)
+            queries = passes.weighed(blocks[0], crowds[blocks[0]], beside[rows], share[rows])
+            for block in blocks:
+                gradients.add(block, made[block], queries)
     loss, grad = losses.of(sums, shift)
     grad_query, grad_key, lying = gradients.late()
     share = None if tiles.steep else share
