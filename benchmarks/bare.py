@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.loss.push._product import _one_dnn as one_dnn_if_faster
 from nearfar.loss.push._product import add_product, add_turned, similarities
 
 KINDS = ("similarities", "query", "key")
@@ -67,15 +68,23 @@ def _tiles(
 
         return go
 
-    ways = {
-        "similarities": lambda rows, columns: similarities(q[rows], k[columns], tile, 1.0),
-        "query": lambda rows, columns: add_product(
-            upright[rows], tile, k[columns], 1.0, first=columns.start == 0
-        ),
-        "key": lambda rows, columns: add_turned(
-            lying[:, columns], q[rows].T, tile, 1.0, first=rows.start == 0
-        ),
-    }
+    linear, turned = one_dnn_if_faster(), {rows.start: q[rows].T.contiguous() for rows, _ in places}
+    if linear is not None:
+        ways = {
+            "similarities": lambda rows, columns: linear(q[rows], k[columns]),
+            "query": lambda rows, columns: linear(tile, k[columns].T),
+            "key": lambda rows, columns: linear(turned[rows.start], tile.T),
+        }
+    else:
+        ways = {
+            "similarities": lambda rows, columns: similarities(q[rows], k[columns], tile, 1.0),
+            "query": lambda rows, columns: add_product(
+                upright[rows], tile, k[columns], 1.0, first=columns.start == 0
+            ),
+            "key": lambda rows, columns: add_turned(
+                lying[:, columns], q[rows].T, tile, 1.0, first=rows.start == 0
+            ),
+        }
     return {f"{kind}, {height} x {width}": each(way) for kind, way in ways.items()}
 
 
