@@ -20,9 +20,10 @@ from nearfar.loss.push._choose import Backend, choose
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._losses import Found, Losses, UnderflowError
 from nearfar.loss.push._partners import partners
-from nearfar.loss.push._range import bounded
+from nearfar.loss.push._range import bounded, steep
 from nearfar.loss.push._sides import sides
 from nearfar.loss.push._stripes import stripes
+from nearfar.loss.push._sums import fit
 
 
 def contrast_at_once(
@@ -101,7 +102,9 @@ class _Early(torch.autograd.Function):
 
 
 def _find(game: Game, losses: Losses, needs: tuple[bool, ...]) -> Found:
-    find = sides if game.both or game.triangle else stripes
+    # What is too small to count is so beside the largest, which one stripe does not know.
+    at_once = game.both or game.triangle or (steep(game) and fit(game))
+    find = sides if at_once else stripes
     return find(game, losses, needs_query=needs[0] or needs[2], needs_key=needs[1])
 
 

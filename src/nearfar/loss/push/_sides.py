@@ -1,4 +1,7 @@
-"""Both ways, or all against all: forces are known when all tiles have been summed."""
+"""Both ways, or all against all: forces are known when all tiles have been summed.
+
+One way, too, where what is too small to count is so beside the largest of all rows.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def sides(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -> 
         top = (weights * sums.all).amax().clamp_min(torch.finfo(weights.dtype).tiny).item()
         weights /= top
     rows = weights[: len(sums.rows)]
-    columns = rows if game.triangle else weights[len(rows) :]
+    columns = weights[len(rows) :] if game.both else rows if game.triangle else None
     force = Forces(sums.passes, rows, columns, sums.room)
     gradients = Gradients(
         game,

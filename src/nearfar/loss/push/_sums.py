@@ -18,6 +18,12 @@ def tiles_of(game: Game) -> Blocks:
     return cut(game, several=not game.bf16)
 
 
+def fit(game: Game) -> bool:
+    """All exponentials fit the budget of tiles that are kept."""
+    size = 2 if game.bf16 else game.query.element_size()
+    return size * len(game.query) * len(game.keys) <= KEEP * (2 if game.triangle else 1)
+
+
 class Sums:
     """Of exponentials.
 
@@ -37,14 +43,12 @@ class Sums:
 
     def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
         height, width = len(game.query), len(game.keys)
-        size = height * width * (2 if game.bf16 else game.query.element_size())
-        keep = keep and size <= KEEP * (2 if game.triangle else 1)
         self.tiles = tiles = Tiles(game, shift, tiles_of(game))
         self.passes = passes = passes_over(tiles)
         self.all = game.query.new_zeros(height + width * game.both)
         self.rows = rows = self.all[:height]
         self.columns = self.all[height:] if game.both else None
-        self.room = store = tiles.store() if keep else None
+        self.room = store = tiles.store() if keep and fit(game) else None
         mirror = rows if self.columns is None else self.columns
         room = passes.narrow if store is None else passes.parts(store, "among")
         across, down = passes.parts(rows, "down"), passes.parts(mirror, "across")
