@@ -80,6 +80,16 @@ what counts, and where all losses are small the largest counts, it is nothing. S
 pair on its own, and has no such shares.
 """
 
+SIZES = "Ratios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n"
+
+ELSEWHERE = """## Another machine
+
+{notes}
+
+{device}, {vectors}, {threads} threads, Python {python};
+{versions}.
+"""
+
 RANKS = """## Several ranks
 
 The loss that ranks return, and the gradients of two linear encoders and of the logit scale after
@@ -195,6 +205,17 @@ def sweep(rows: list[Row]) -> str:
     sizes = sorted({n for _, n in cells})
     lines = ((n, *(cells.get((form, n), "") for form in FORMS)) for n in sizes)
     return table(("N", *FORMS), lines)
+
+
+def elsewhere(found: dict[str, Any]) -> tuple[str, ...]:
+    """What another machine takes."""
+    rows: list[Row] = found["rows"]
+    return (
+        ELSEWHERE.format(**found | {"versions": named(found["versions"])}),
+        against(pick(rows, TABLE)),
+        SIZES,
+        sweep(pick(rows, SWEEP)),
+    )
 
 
 def one_size(rows: list[Row]) -> str:
@@ -314,7 +335,7 @@ def main() -> None:
         ),
         "## Large batches\n",
         against(pick(rows, TABLE)),
-        "## Every size\n\nRatios at D = 256, in brackets to PyTorch compiled; a dash: too large.\n",
+        f"## Every size\n\n{SIZES}",
         sweep(pick(rows, SWEEP)),
         *cold(pick(rows, COLD)),
         FLOOR.format(**{"notes": ""} | bare),
@@ -327,6 +348,7 @@ def main() -> None:
         peaks(peaked),
         "nearfar without a budget for kept tiles, and with a large batch:\n",
         lean(peaked),
+        *elsewhere(json.loads((RESULTS / "loss_cpu_amd.json").read_text())),
         several_ranks(exactness),
     )
     (ROOT / "docs" / "performance.md").write_text("\n".join(parts))
