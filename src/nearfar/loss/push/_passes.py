@@ -70,7 +70,7 @@ class Passes:
 
         Args:
             block: Which.
-            room: Where to put it, as products take it.
+            room: Where to put it, as products take it; None: where its products are.
             rows: (..., n) receives sums of the tile's rows; None: nobody asks.
             columns: (..., m) receives sums of its columns.
             far: ``room`` will not be found in the cache; loops, in float32, go past it.
@@ -79,6 +79,7 @@ class Passes:
             The tile, in ``room`` or, before it was rounded, elsewhere.
         """
         tiles = self.tiles
+        room = tiles.narrow[block] if room is None else room
         tile = tiles.logits(block, tiles.wide[block])
         if tiles.shift:
             tile -= tiles.shift
@@ -183,15 +184,17 @@ class FusedPasses(Passes):
     ) -> Any:
         """As without loops; always in ``room``."""
         # Memory beyond the cache is written to once, in order, and not by the product.
-        tile, left_out = self._products(block), self.left_out[block.number]
-        shift = self.tiles.shift
-        self.loops.exponentiate(tile, shift, room, rows, columns, left_out, far=far)
-        return room
+        made, tile = self._products(block)
+        out, left_out = tile if room is None else room, self.left_out[block.number]
+        self.loops.exponentiate(tile, self.tiles.shift, out, rows, columns, left_out, far=far)
+        return made if room is None else room
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
-        """As without loops."""
-        self.loops.force(tile, row, column, self.narrow[block], steep=self.tiles.steep)
-        return self.tiles.narrow[block]
+        """As without loops; a tensor that `exponentials` has returned is taken for the room."""
+        alone = isinstance(tile, Tensor)
+        out, found = (tile, tile) if alone else (self.narrow[block], self.tiles.narrow[block])
+        self.loops.force(tile, row, column, out, steep=self.tiles.steep)
+        return found
 
     def weighed(self, block: Block, crowd: Any, beside: Tensor, share: Tensor) -> Tensor:
         """As without loops."""
@@ -206,15 +209,15 @@ class FusedPasses(Passes):
         self, block: Block, offset: float, *, small: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
-        tile, left_out, out = self._products(block), self.left_out[block.number], self.narrow[block]
-        total, each = self.sigmoid(tile, offset, out, left_out)
-        return total, each, self.tiles.narrow[block]
+        made, tile = self._products(block)
+        total, each = self.sigmoid(tile, offset, tile, self.left_out[block.number])
+        return total, each, made
 
-    def _products(self, block: Block) -> Any:
-        """The tiles' products, as loops take them."""
+    def _products(self, block: Block) -> tuple[Tensor, Any]:
+        """The tile's products, and the same as loops take them."""
         room = self.tiles.narrow[block]
         made = self.tiles.products(block, room)
-        return self.narrow[block] if made is room else made
+        return made, self.narrow[block] if made is room else self.loops.bare(made)
 
 
 # Of each method of `Block`: the first entry, how many rows, their length, from one to the next.

@@ -74,6 +74,7 @@ def sigmoid_pass(game: Game, bias: Tensor, *, gradients: bool) -> Found:
         total += loss
         grad_bias += each
         found.add(block, force)
+        del force  # before there is another
     grad_query, grad_key = found.found()
     own = pull(game)
     if own is not None:

@@ -6,16 +6,19 @@ from torch import Tensor
 
 from nearfar.loss._room import FAR, KEEP
 from nearfar.loss.push._block import Block
-from nearfar.loss.push._blocks import Blocks, cut
+from nearfar.loss.push._blocks import HEIGHT, Blocks, cut
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._passes import Passes, passes_over
+from nearfar.loss.push._product import comes_new
 from nearfar.loss.push._tiles import Tiles
 
 
-def tiles_of(game: Game) -> Blocks:
+def tiles_of(game: Game, *, keep: bool) -> Blocks:
     """Where tiles lie that are summed."""
+    # What comes in new memory is there twice while it is multiplied, and may be all that is there.
+    height = None if keep or game.bf16 or not comes_new(game.query) else HEIGHT // 2
     # PyTorch makes several rounded products slower than one after the other.
-    return cut(game, several=not game.bf16)
+    return cut(game, height, several=not game.bf16)
 
 
 def fit(game: Game) -> bool:
@@ -43,14 +46,15 @@ class Sums:
 
     def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
         height, width = len(game.query), len(game.keys)
-        self.tiles = tiles = Tiles(game, shift, tiles_of(game))
+        keep = keep and fit(game)
+        self.tiles = tiles = Tiles(game, shift, tiles_of(game, keep=keep))
         self.passes = passes = passes_over(tiles)
         self.all = game.query.new_zeros(height + width * game.both)
         self.rows = rows = self.all[:height]
         self.columns = self.all[height:] if game.both else None
-        self.room = store = tiles.store() if keep and fit(game) else None
+        self.room = store = tiles.store() if keep else None
         mirror = rows if self.columns is None else self.columns
-        room = passes.narrow if store is None else passes.parts(store, "among")
+        room = passes.parts(store, "among")
         across, down = passes.parts(rows, "down"), passes.parts(mirror, "across")
         far = store is not None and store.nbytes > FAR
         for block in tiles:
@@ -79,5 +83,5 @@ class Forces:
         """As products take them."""
         tile = self.tiles[block]
         if tile is None:
-            tile = self.passes.exponentials(block, self.passes.narrow[block])
+            tile = self.passes.exponentials(block, None)
         return self.passes.forces(block, tile, self.rows[block], self.columns[block])
