@@ -13,7 +13,7 @@ from torch import Tensor
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
-from nearfar.loss.push import _blocks, _product, _stripes
+from nearfar.loss.push import _blocks, _product, _stripes, _sums
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
@@ -37,8 +37,9 @@ def outcome(name: str, *, again: bool = False) -> list[Tensor]:
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("keep", [2**30, 0])
 @pytest.mark.parametrize("name", FORMS)
-def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_either_library_multiplies(name: str, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
     linear = _product.one_dnn()
     if linear is None:
         pytest.skip("this PyTorch has no oneDNN")
@@ -52,6 +53,7 @@ def test_either_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_blocks, "WIDTH", 64)
     monkeypatch.setattr(_stripes, "WIDTH", 64)
     monkeypatch.setattr(_stripes, "ROWS", 64)
+    monkeypatch.setattr(_sums, "KEEP", keep)
     monkeypatch.setattr(_product, "_ENTRIES", 1)
     monkeypatch.setattr(_product, "_one_dnn", lambda: None)
     wanted = outcome(name)

@@ -16,10 +16,12 @@ from nearfar.loss.push._block import Block
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
+from nearfar.loss.push._product import comes_new
 
 # Rows and columns of a tile of float32, 16 MiB; as many bytes in bfloat16 have twice the columns.
-# Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. Where
-# loops are not ready, it has half the rows, and there is room for two.
+# Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. It
+# has half the rows where there must be room for two: without loops, and where products come in new
+# memory and there is none to keep all.
 HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
 # here to there, where several are taken at once.
@@ -53,7 +55,12 @@ class _Shape(NamedTuple):
 
 
 def cut(
-    game: Game, height: int | None = None, width: int | None = None, *, several: bool = False
+    game: Game,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    several: bool = False,
+    kept: bool = True,
 ) -> Blocks:
     """The tiles of a game.
 
@@ -62,9 +69,11 @@ def cut(
         height: Rows of a tile, at most; None: HEIGHT.
         width: Columns of a tile, at most; None: WIDTH, in bfloat16 twice as many.
         several: Equal tiles along a triangle's diagonal may be taken at once.
+        kept: There is memory for all tiles.
     """
     rows, columns = len(game.query), len(game.keys)
-    most = HEIGHT if ready(game.query, rows * columns) else -(-HEIGHT // 2)
+    one = ready(game.query, rows * columns) and (kept or game.bf16 or not comes_new(game.query))
+    most = HEIGHT if one else -(-HEIGHT // 2)
     height = height or (min(most, ALONE) if game.crowd.only_equal else most)
     width = width or WIDTH * (2 if game.bf16 else 1)
     side, fewest = None, rows + 1

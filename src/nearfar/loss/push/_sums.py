@@ -6,19 +6,16 @@ from torch import Tensor
 
 from nearfar.loss._room import FAR, KEEP
 from nearfar.loss.push._block import Block
-from nearfar.loss.push._blocks import HEIGHT, Blocks, cut
+from nearfar.loss.push._blocks import Blocks, cut
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._passes import Passes, passes_over
-from nearfar.loss.push._product import comes_new
 from nearfar.loss.push._tiles import Tiles
 
 
-def tiles_of(game: Game, *, keep: bool) -> Blocks:
+def tiles_of(game: Game, *, kept: bool) -> Blocks:
     """Where tiles lie that are summed."""
-    # What comes in new memory is there twice while it is multiplied, and may be all that is there.
-    height = None if keep or game.bf16 or not comes_new(game.query) else HEIGHT // 2
     # PyTorch makes several rounded products slower than one after the other.
-    return cut(game, height, several=not game.bf16)
+    return cut(game, several=not game.bf16, kept=kept)
 
 
 def fit(game: Game) -> bool:
@@ -47,7 +44,7 @@ class Sums:
     def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
         height, width = len(game.query), len(game.keys)
         keep = keep and fit(game)
-        self.tiles = tiles = Tiles(game, shift, tiles_of(game, keep=keep))
+        self.tiles = tiles = Tiles(game, shift, tiles_of(game, kept=keep))
         self.passes = passes = passes_over(tiles)
         self.all = game.query.new_zeros(height + width * game.both)
         self.rows = rows = self.all[:height]
