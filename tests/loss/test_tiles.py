@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import platform
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -102,6 +105,31 @@ def test_without_a_count_of_holders_room_is_pytorchs(monkeypatch: pytest.MonkeyP
     room = Room()
     assert room.take((1024, 512), torch.empty(0)).shape == (1024, 512)
     assert not room.ready
+
+
+FREED = """
+import resource
+import torch
+from nearfar.loss._room import keep_freed
+keep_freed()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+some = [torch.ones(2**20) for _ in range(6)]
+del some
+for _ in range(4):
+    large, small = torch.ones(4 * 2**20), torch.ones(2**20)
+    del large, small
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_was_freed_serves_again() -> None:
+    words = {name: x for name, x in os.environ.items() if not name.startswith(("MALLOC", "LD_PRE"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FREED], env=words, capture_output=True, check=True, timeout=120
+    )
+    # Pages: of a first large one, and what came before; without, 16,400.
+    assert int(done.stdout) < 12000
 
 
 @pytest.mark.usefixtures("passes")
