@@ -28,10 +28,10 @@ def _find() -> bool:
 
     A library that is asked asks those it was linked with.
     """
-    pytorch = ctypes.CDLL(torch._C.__file__)
     try:
+        pytorch = ctypes.CDLL(torch._C.__file__)
         addresses = {ours: getattr(pytorch, theirs) for ours, theirs in _NAMES.items()}
-    except AttributeError:
+    except (OSError, AttributeError):
         return False
     for name, function in addresses.items():
         binding.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
