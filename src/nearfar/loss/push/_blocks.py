@@ -72,7 +72,7 @@ def cut(
         kept: There is memory for all tiles.
     """
     rows, columns = len(game.query), len(game.keys)
-    one = ready(game.query, rows * columns) and (kept or game.bf16 or not comes_new(game.query))
+    one = ready(game.query, rows * columns) and (kept or not in_new_memory(game))
     most = HEIGHT if one else -(-HEIGHT // 2)
     height = height or (min(most, ALONE) if game.crowd.only_equal else most)
     width = width or WIDTH * (2 if game.bf16 else 1)
@@ -89,6 +89,11 @@ def cut(
 def _known(shape: _Shape) -> Blocks:
     # Batch after batch has the same.
     return Blocks(shape)
+
+
+def in_new_memory(game: Game) -> bool:
+    """Whether the products of each of its tiles may come in memory of their own."""
+    return not game.bf16 and comes_new(game.query)
 
 
 class Blocks:

@@ -182,7 +182,7 @@ class FusedPasses(Passes):
     def exponentials(
         self, block: Block, room: Any, rows: Any = None, columns: Any = None, *, far: bool = False
     ) -> Any:
-        """As without loops; always in ``room``."""
+        """As without loops; never elsewhere."""
         # Memory beyond the cache is written to once, in order, and not by the product.
         made, tile = self._products(block)
         out, left_out = tile if room is None else room, self.left_out[block.number]
