@@ -72,6 +72,15 @@ def test_rows_that_a_label_gathers() -> None:
     assert_close(similarity, wanted, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_transpose(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    rows = torch.randn(shape).to(dtype)
+    out = torch.empty_like(rows.T, memory_format=torch.contiguous_format)
+    loops("rows").transpose(rows, out)
+    assert torch.equal(out, rows.T)
+
+
 def lying(rows: int, columns: int) -> Tensor:
     """As keys' gradients lie: lines are further apart than they are long."""
     return torch.randn(columns, rows + 3)[:, :rows]

@@ -66,6 +66,30 @@ def test_either_library_multiplies(name: str, keep: int, monkeypatch: pytest.Mon
     assert calls
 
 
+def test_one_dnn_multiplies_several_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = _product.one_dnn()
+    if linear is None:
+        pytest.skip("this PyTorch has no oneDNN")
+    calls = []
+
+    def counted(x: Tensor, y: Tensor) -> Tensor:
+        calls.append(x.ndim)
+        return linear(x, y)
+
+    monkeypatch.setattr(_product, "_ENTRIES", 1)
+    monkeypatch.setattr(_product, "_one_dnn", lambda: counted)
+    query, key, tile = torch.randn(3, 128, 64), torch.randn(3, 192, 64), torch.randn(3, 128, 192)
+    out, rows, columns = torch.empty_like(tile), torch.ones_like(query), torch.ones_like(key.mT)
+    found = _product.similarities(query, key, out, 2.0)
+    torch.testing.assert_close(found, 2 * query @ key.mT)
+    _product.add_product(rows, tile, key, 2.0, first=False)
+    torch.testing.assert_close(rows, 1 + 2 * tile @ key, rtol=1e-4, atol=1e-4)
+    lying = _product.turned(query, loops=False)
+    _product.add_turned(columns, lying, tile, 2.0, first=True)
+    torch.testing.assert_close(columns, 2 * query.mT @ tile, rtol=1e-4, atol=1e-4)
+    assert calls == [2] * 9
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_second_backward_pass_finds_what_the_first_found(name: str) -> None:
     """Kept tiles serve the first one alone."""

@@ -124,20 +124,21 @@ def _crossed(builder, upper, lower, apart):
 
 
 @intrinsic
-def turn(context, x, i, j, out, column):
-    """Sixteen lines of x from row i and column j on, as columns, to the first rows of ``out``.
+def turn(context, x, i, j, out, row, column):
+    """Sixteen lines of x from row i and column j on, as columns, to ``out`` from a place on.
 
-    Both are of float32.
+    Both are of one kind.
     """
 
     def generate(context, builder, signature, values):
-        (of, at, _, to, _), (x, i, j, out, column) = signature.args, values
+        (of, at, _, to, *_), (x, i, j, out, row, column) = signature.args, values
 
-        def line(kind, matrix, row, column, number):
-            there = builder.add(row, row.type(number))
-            return _Place(context, builder, (kind, at, at), (matrix, there, column)).as_line()
+        def place(kind, matrix, top, left, number):
+            there = builder.add(top, top.type(number))
+            return _Place(context, builder, (kind, at, at), (matrix, there, left))
 
-        lines = [builder.load(line(of, x, i, j, number), align=4) for number in range(LINE)]
+        places = [place(of, x, i, j, number) for number in range(LINE)]
+        lines = [builder.load(one.as_line(), align=one.align) for one in places]
         apart = LINE // 2
         while apart:
             # Of each two lines so far apart, the entries so far apart change places.
@@ -147,10 +148,11 @@ def turn(context, x, i, j, out, column):
                     lines[number], lines[number + apart] = _crossed(builder, *pair, apart)
             apart //= 2
         for number, entries in enumerate(lines):
-            builder.store(entries, line(to, out, i.type(0), column, number), align=4)
+            one = place(to, out, row, column, number)
+            builder.store(entries, one.as_line(), align=one.align)
         return context.get_dummy_value()
 
-    return types.void(x, i, j, out, column), generate
+    return types.void(x, i, j, out, row, column), generate
 
 
 @intrinsic

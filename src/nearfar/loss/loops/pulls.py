@@ -61,7 +61,7 @@ def _upright(lying, top, last, room):
     width = room.shape[1]
     whole = width - width % LINE if last - top == LINE else 0
     for j in range(0, whole, LINE):
-        turn(lying, j, top, room, j)
+        turn(lying, j, top, room, 0, j)
     for i in range(top, last):
         for j in range(whole, width):
             room[i - top, j] = lying[j, i]

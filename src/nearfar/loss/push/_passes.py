@@ -14,7 +14,6 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._numbers import normal, without_faint
 from nearfar.loss._room import ROOM
-from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks
@@ -30,7 +29,7 @@ def passes_over(tiles: Tiles) -> Passes:
     """The faster ones that are at hand."""
     # What is added to rounded products is added in float32, by PyTorch.
     whole = not (tiles.rounded and tiles.crowd.bias is not None)
-    if whole and ready(tiles.like, len(tiles.query) * len(tiles.key)):
+    if whole and tiles.loops:
         return FusedPasses(tiles)
     return Passes(tiles)
 
@@ -203,7 +202,7 @@ class FusedPasses(Passes):
         queries = self.tiles.queries[block]
         out = ROOM.take(queries.shape, queries)
         self.rows.weigh(crowd, beside, queries, share, out)
-        return turned(out)
+        return turned(out, loops=True)
 
     def sigmoids(
         self, block: Block, offset: float, *, small: bool

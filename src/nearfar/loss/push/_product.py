@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from nearfar.loss._numbers import SMALL
-from nearfar.loss._room import keep_freed, large
+from nearfar.loss._room import ROOM, keep_freed, large
 
 Product = Callable[[Tensor, Tensor], Tensor]
 # oneDNN compiles a kernel for every new shape: only shapes that come again are worth it.
@@ -28,6 +28,10 @@ _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, tor
 
 def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tensor:
     """``factor * query @ key.mT``, in ``out`` or, where that is faster, in a new tensor."""
+    if _one_by_one(query, key):
+        for one, other, to in zip(query, key, out, strict=True):
+            to.copy_(similarities(one, other, to, factor))
+        return out
     linear = _linear(query, key)
     if linear is None:
         return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
@@ -55,18 +59,39 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:
     """``to += factor * tile @ other`` in the precision of ``to``, to nothing if it is the first."""
+    if _one_by_one(tile, other):
+        for each in zip(to, tile, other, strict=True):
+            add_product(*each, factor, first=first)
+        return
     _add(to, tile, other, _linear(tile, other), factor, first)
 
 
 def add_turned(to: Tensor, other: Tensor, tile: Tensor, factor: float, *, first: bool) -> None:
     """``to += factor * other @ tile``: a sum over a tile's rows is faster lying on its side."""
+    if _one_by_one(other, tile):
+        for each in zip(to, other, tile, strict=True):
+            add_turned(*each, factor, first=first)
+        return
     _add(to, other, tile, _linear(tile, other), factor, first)
 
 
-def turned(rows: Tensor) -> Tensor:
-    """``rows.mT`` as `add_turned` is fast with: MKL reads float32 from either side."""
-    either = rows.dtype != torch.bfloat16 and _one_dnn() is None
-    return rows.mT if either else rows.mT.contiguous()
+def turned(rows: Tensor, *, loops: bool) -> Tensor:
+    """``rows.mT`` as `add_turned` is fast with: MKL reads float32 from either side.
+
+    Args:
+        rows: (..., n, d).
+        loops: They are `ready`.
+    """
+    if rows.dtype != torch.bfloat16 and _one_dnn() is None:
+        return rows.mT
+    if not loops:
+        return rows.mT.contiguous()
+    from nearfar.loss.loops.rows import transpose
+
+    found = ROOM.take(rows.mT.shape, rows)
+    for each, out in zip(rows, found, strict=True) if rows.ndim > 2 else [(rows, found)]:
+        transpose(each, out)
+    return found
 
 
 def _add(
@@ -85,6 +110,11 @@ def _add(
 def _multiply(a: Tensor) -> Callable[..., Tensor]:
     """PyTorch's product of one such matrix, or of several."""
     return torch.addmm if a.ndim == 2 else torch.baddbmm
+
+
+def _one_by_one(a: Tensor, b: Tensor) -> bool:
+    """Whether these are several matrices, and one after the other is faster than all at once."""
+    return a.ndim > 2 and _linear(a[0], b[0]) is not None
 
 
 def _linear(a: Tensor, b: Tensor) -> Product | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss._room import ROOM
+from nearfar.loss.loops import ready
 from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks, cut
@@ -33,6 +34,7 @@ class Tiles:
         key: (M, D), too.
         queries: Each tile's.
         keys: Each tile's.
+        loops: They are `ready`.
     """
 
     def __init__(self, game: Game, shift: float | None, blocks: Blocks | None = None) -> None:
@@ -43,6 +45,7 @@ class Tiles:
         self.rounded = game.bf16 and shift is not None
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
+        self.loops = ready(self.like, len(self.query) * len(self.key))
         self.blocks = cut(game) if blocks is None else blocks
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
@@ -57,7 +60,7 @@ class Tiles:
         """A tile's queries, (..., D, n), for products with tiles that are taken across."""
         stripe = block.rows, block.count, block.step
         if stripe != self.stripe:
-            self.stripe, self.turned = stripe, turned(self.queries[block])
+            self.stripe, self.turned = stripe, turned(self.queries[block], loops=self.loops)
         return self.turned
 
     @cached_property
