@@ -28,17 +28,19 @@ _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, tor
 
 def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tensor:
     """``factor * query @ key.mT``, in ``out`` or, where that is faster, in a new tensor."""
-    if _one_by_one(query, key):
-        for one, other, to in zip(query, key, out, strict=True):
-            to.copy_(similarities(one, other, to, factor))
-        return out
     linear = _linear(query, key)
     if linear is None:
         return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
     # The smaller one is scaled.
-    if len(query) < len(key):
-        return linear(query * factor, key)
-    return linear(query, key * factor)
+    if query.shape[-2] < key.shape[-2]:
+        query = query * factor
+    else:
+        key = key * factor
+    if query.ndim == 2:
+        return linear(query, key)
+    for one, other, to in zip(query, key, out, strict=True):
+        to.copy_(linear(one, other))
+    return out
 
 
 def comes_new(like: Tensor) -> bool:
@@ -59,19 +61,11 @@ def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:
     """``to += factor * tile @ other`` in the precision of ``to``, to nothing if it is the first."""
-    if _one_by_one(tile, other):
-        for each in zip(to, tile, other, strict=True):
-            add_product(*each, factor, first=first)
-        return
     _add(to, tile, other, _linear(tile, other), factor, first)
 
 
 def add_turned(to: Tensor, other: Tensor, tile: Tensor, factor: float, *, first: bool) -> None:
     """``to += factor * other @ tile``: a sum over a tile's rows is faster lying on its side."""
-    if _one_by_one(other, tile):
-        for each in zip(to, other, tile, strict=True):
-            add_turned(*each, factor, first=first)
-        return
     _add(to, other, tile, _linear(tile, other), factor, first)
 
 
@@ -100,6 +94,10 @@ def _add(
     if linear is None and a.dtype == to.dtype:
         _multiply(a)(to, a, b, beta=0 if first else 1, alpha=factor, out=to)
         return
+    if linear is not None and a.ndim > 2:
+        for each in zip(to, a, b, strict=True):
+            _add(*each, linear, factor, first)
+        return
     found = a @ b if linear is None else linear(a, b.T)
     if first:
         torch.mul(found, factor, out=to)
@@ -112,16 +110,16 @@ def _multiply(a: Tensor) -> Callable[..., Tensor]:
     return torch.addmm if a.ndim == 2 else torch.baddbmm
 
 
-def _one_by_one(a: Tensor, b: Tensor) -> bool:
-    """Whether these are several matrices, and one after the other is faster than all at once."""
-    return a.ndim > 2 and _linear(a[0], b[0]) is not None
-
-
 def _linear(a: Tensor, b: Tensor) -> Product | None:
-    """oneDNN's ``x @ y.T``, if it is worth it for these matrices or their transposes."""
+    """oneDNN's ``x @ y.T``, if it is worth it for these matrices or their transposes.
+
+    Of several, it is so for one after the other.
+    """
     one_dnn = _one_dnn()
-    if one_dnn is None or a.ndim > 2:
+    if one_dnn is None:
         return None
+    if a.ndim > 2:
+        a, b = a[0], b[0]
     if a.numel() * b.numel() < _ENTRIES or a.dtype != torch.float32 or a.device.type != "cpu":
         return None
     # It takes a part of a matrix a thousand times longer to read.
