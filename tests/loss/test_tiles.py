@@ -16,7 +16,7 @@ from torch import Tensor
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
-from nearfar.loss.push import _blocks, _product, _stripes, _sums
+from nearfar.loss.push import _blocks, _passes, _product, _stripes, _sums
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
@@ -64,6 +64,25 @@ def test_either_library_multiplies(name: str, keep: int, monkeypatch: pytest.Mon
     for got, one in zip(outcome(name), wanted, strict=True):
         torch.testing.assert_close(got, one, rtol=1e-5, atol=1e-5 * float(one.norm()))
     assert calls
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("products", ["exact", "bf16"])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_wherever_forces_lie(
+    products: str, symmetric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_blocks, "HEIGHT", 128)
+    monkeypatch.setattr(_blocks, "WIDTH", 64)
+    monkeypatch.setattr(_product, "_one_dnn", lambda: None)
+    words = {"backend": "tiled", "products": products}
+    loss = InfoNCE(0.1, symmetric=True, **words) if symmetric else NTXentLoss(0.1, **words)
+    monkeypatch.setitem(FORMS, "", loss)
+    monkeypatch.setattr(_passes, "amd", lambda: False)
+    wanted = outcome("")
+    monkeypatch.setattr(_passes, "amd", lambda: True)
+    for got, one in zip(outcome(""), wanted, strict=True):
+        assert torch.equal(got, one)
 
 
 def test_one_dnn_multiplies_several_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from nearfar.loss.push._ahead import Ahead
 from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks
 from nearfar.loss.push._crowd import Diagonal
-from nearfar.loss.push._product import turned
+from nearfar.loss.push._product import amd, turned
 from nearfar.loss.push._range import LOG2E
 from nearfar.loss.push._tiles import Tiles
 
@@ -190,8 +190,15 @@ class FusedPasses(Passes):
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
         """As without loops; a tensor that `exponentials` has returned is taken for the room."""
-        alone = isinstance(tile, Tensor)
-        out, found = (tile, tile) if alone else (self.narrow[block], self.tiles.narrow[block])
+        if isinstance(tile, Tensor):
+            out, found = tile, tile
+        elif amd():
+            # What has come from memory is no other cache's: products bring room for one tile, used
+            # again, to the cache of every core, and a write to it then asks all of them.
+            found = torch.from_numpy(tile).view(self.tiles.query.dtype).view(block.shape)
+            out = tile
+        else:
+            out, found = self.narrow[block], self.tiles.narrow[block]
         self.loops.force(tile, row, column, out, steep=self.tiles.steep)
         return found
 

@@ -132,14 +132,19 @@ def _linear(a: Tensor, b: Tensor) -> Product | None:
 
 
 @cache
+def amd() -> bool:
+    """Whether this is a processor of AMD's, of which few cores share a cache."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+@cache
 def _one_dnn() -> Product | None:
     """oneDNN's ``x @ y.T`` where it is the faster one: the same in every run on one machine."""
-    try:
-        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        amd = False
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    if not (amd and mkl):
+    if not (amd() and mkl):
         return None
     keep_freed()
     return one_dnn()
