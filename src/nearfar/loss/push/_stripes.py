@@ -50,15 +50,15 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     beside = losses.beside(shift)
     passes = passes_over(tiles)
     crowds = passes.parts(sums, "down")
-    made, room = tiles.narrow, passes.narrow
-    if part < width:
+    made, room, several = tiles.narrow, passes.narrow, part < width
+    if several:
         whole = ROOM.take(height * width, tiles.query)
         made = Ahead(tiles.blocks, lambda block: block.along(whole))
         room = passes.parts(whole, "along")
     for rows, stripe in groupby(tiles, lambda block: block.rows):
         blocks, crowd = list(stripe), sums[rows]
         for block in blocks:
-            passes.exponentials(block, room[block], crowds[block])
+            passes.exponentials(block, room[block], crowds[block], far=several)
         if not enough(game, crowd, shift):
             raise UnderflowError
         # Little is done here: a stripe has filled the caches, and small operations find nothing.
