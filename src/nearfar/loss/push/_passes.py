@@ -193,10 +193,10 @@ class FusedPasses(Passes):
         if isinstance(tile, Tensor):
             out, found = tile, tile
         elif amd():
-            # What has come from memory is no other cache's: products bring room for one tile, used
-            # again, to the cache of every core, and a write to it then asks all of them.
-            found = torch.from_numpy(tile).view(self.tiles.query.dtype).view(block.shape)
+            # Products leave what they read in the caches of all cores, each of which is asked when
+            # it is written to again. What comes from memory is in none.
             out = tile
+            found = torch.from_numpy(tile).view(self.tiles.query.dtype).view(block.shape)
         else:
             out, found = self.narrow[block], self.tiles.narrow[block]
         self.loops.force(tile, row, column, out, steep=self.tiles.steep)

@@ -58,6 +58,7 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     for rows, stripe in groupby(tiles, lambda block: block.rows):
         blocks, crowd = list(stripe), sums[rows]
         for block in blocks:
+            # In a room for several, all cores' caches have what they read of the stripe before.
             passes.exponentials(block, room[block], crowds[block], far=several)
         if not enough(game, crowd, shift):
             raise UnderflowError
