@@ -20,8 +20,8 @@ from nearfar.loss.push._product import comes_new
 
 # Rows and columns of a tile of float32, 16 MiB; as many bytes in bfloat16 have twice the columns.
 # Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. It
-# has half the rows where there must be room for two: without loops, and where products come in new
-# memory and there is none to keep all.
+# has half the rows where there must be room for two, without loops; and a fourth where products
+# come in new memory and there is none to keep all, as what is freed leaves holes.
 HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
 # here to there, where several are taken at once.
@@ -72,8 +72,10 @@ def cut(
         kept: There is memory for all tiles.
     """
     rows, columns = len(game.query), len(game.keys)
-    one = ready(game.query, rows * columns) and (kept or not in_new_memory(game))
+    one = ready(game.query, rows * columns)
     most = HEIGHT if one else -(-HEIGHT // 2)
+    if not kept and in_new_memory(game):
+        most = -(-HEIGHT // 4)
     height = height or (min(most, ALONE) if game.crowd.only_equal else most)
     width = width or WIDTH * (2 if game.bf16 else 1)
     side, fewest = None, rows + 1
