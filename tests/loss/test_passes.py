@@ -39,7 +39,7 @@ def near(got: Tensor, wanted: Tensor, tolerance: float) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: int) -> None:
     tile = logits(format)
-    wanted = (tile.double() - 3).exp2()
+    wanted = (tile.double() / 2 - 3).exp2()
     for place in (Diagonal(30, 0, 7), Diagonal(0, 40, 13)):
         place.of(wanted).zero_()
     out = torch.full_like(tile, 7) if apart else tile
@@ -49,7 +49,7 @@ def test_exponentials_and_their_sums(format: torch.dtype, apart: bool, threads: 
     torch.set_num_threads(threads)
     try:
         left_out = LOOPS.places([Diagonal(30, 0, 7), Diagonal(0, 40, 13)])
-        LOOPS.exponentiate(tile, 3.0, out, rows, columns, left_out)
+        LOOPS.exponentiate(tile, 0.5, 3.0, out, rows, columns, left_out)
     finally:
         torch.set_num_threads(before)
     near(out, wanted, 1e-6 if format == torch.float32 else 2**-8)
@@ -65,7 +65,7 @@ def test_exponentials_past_the_cache(first: int, columns: int) -> None:
     around = torch.full((first + tile.numel() + 16,), 7.0)
     out = around[first : first + tile.numel()].view_as(tile)
     rows, sums = torch.zeros(9), torch.zeros(columns)
-    LOOPS.exponentiate(tile, 0.0, out, rows, sums, LOOPS.places([Diagonal(2, 0, 1)]), far=True)
+    LOOPS.exponentiate(tile, 1.0, 0.0, out, rows, sums, LOOPS.places([Diagonal(2, 0, 1)]), far=True)
     wanted = tile.double().exp2()
     wanted[2, 0] = 0
     near(out, wanted, 1e-6)
@@ -84,7 +84,7 @@ def test_several_tiles_at_once(threads: int, far: bool) -> None:
     torch.set_num_threads(threads)
     try:
         left_out = LOOPS.places([Diagonal(7, 0, 7)])
-        LOOPS.exponentiate(tile, 0.0, out, rows, columns, left_out, far=far)
+        LOOPS.exponentiate(tile, 1.0, 0.0, out, rows, columns, left_out, far=far)
         forces = torch.empty_like(out)
         LOOPS.force(out, rows, columns, forces)
     finally:
@@ -102,7 +102,7 @@ def test_several_tiles_at_once(threads: int, far: bool) -> None:
 def test_exponentials_of_the_whole_range() -> None:
     tile = torch.linspace(-140, 100, 100_001).view(1, -1)
     out = torch.empty_like(tile)
-    LOOPS.exponentiate(tile, 0.0, out, None, None, LOOPS.places([]))
+    LOOPS.exponentiate(tile, 1.0, 0.0, out, None, None, LOOPS.places([]))
     # Below the normal numbers there is nothing.
     wanted = torch.where(tile < -126, 0.0, tile.double().exp2())
     near(out, wanted, 2e-7)
@@ -113,11 +113,11 @@ def test_what_is_not_a_number_comes_through(format: torch.dtype) -> None:
     nan, inf = float("nan"), float("inf")
     tile = torch.tensor([[nan, 1.0], [inf, 1.0], [-inf, 1.0]], dtype=format)
     rows = torch.zeros(3)
-    LOOPS.exponentiate(tile, 0.0, torch.empty_like(tile), rows, None, LOOPS.places([]))
+    LOOPS.exponentiate(tile, 1.0, 0.0, torch.empty_like(tile), rows, None, LOOPS.places([]))
     assert not rows[:2].isfinite().any()
     assert rows[2] == 2
     nobody = LOOPS.places([])
-    sums = [SIGMOIDS.sigmoid(row.clone()[None], 0.0, row[None], nobody) for row in tile]
+    sums = [SIGMOIDS.sigmoid(row.clone()[None], 1.0, 0.0, row[None], nobody) for row in tile]
     assert all(x != x for x in sums[0])
     assert sums[1][0] == inf
     assert sums[2][0] == pytest.approx(1.0986123)
@@ -143,10 +143,10 @@ def test_forces(format: torch.dtype, both: bool) -> None:
 @pytest.mark.parametrize("offset", [-14.4, 0.0, 30.0, 90.0, -40.0, -60.0, -100.0])
 def test_sigmoids(format: torch.dtype, offset: float) -> None:
     tile = logits(format)
-    x = (tile.double() + offset) * torch.tensor(2.0).double().log()
+    x = (tile.double() / 2 + offset) * torch.tensor(2.0).double().log()
     Diagonal(0, 3, 37).of(x).fill_(-torch.inf)
     out = torch.empty_like(tile)
-    total, each = SIGMOIDS.sigmoid(tile, offset, out, LOOPS.places([Diagonal(0, 3, 37)]))
+    total, each = SIGMOIDS.sigmoid(tile, 0.5, offset, out, LOOPS.places([Diagonal(0, 3, 37)]))
     assert total == pytest.approx(x.logaddexp(torch.zeros(())).sum().item(), rel=3e-6, abs=0)
     assert each == pytest.approx(x.sigmoid().sum().item(), rel=3e-6, abs=0)
     # What is too small to count is none.

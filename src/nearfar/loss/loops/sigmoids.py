@@ -23,23 +23,26 @@ _LITTLE = np.float32(2**-22)
 
 
 def sigmoid(
-    tile: Entries, offset: float, out: Entries, left_out: np.ndarray
+    tile: Entries, factor: float, offset: float, out: Entries, left_out: np.ndarray
 ) -> tuple[float, float]:
-    """Sums of log(1 + exp(x)) and of its derivative; the derivatives in ``out``.
+    """Sums of log(1 + 2^x), x = factor * tile + offset, and of its derivative, which is in ``out``.
 
     Args:
-        tile: (n, m) logits x in base 2.
-        offset: Added to each, in base 2, too.
+        tile: (n, m).
+        factor: Of each.
+        offset: Added to each.
         out: (n, m), may be the tile.
         left_out: `places` of diagonals where zero is to come out.
     """
-    sums = run(_sigmoid, apart(tile, out), np.float32(offset), out, left_out)
+    line = np.float32(factor), np.float32(offset)
+    sums = run(_sigmoid, apart(tile, out), line, out, left_out)
     return tuple(sums.sum(0).tolist())
 
 
 @inner
-def _sigmoids(source, offset, out, i, j, part):
-    x = take(source, i, j, part) + offset
+def _sigmoids(source, line, out, i, j, part):
+    factor, offset = line
+    x = take(source, i, j, part) * factor + offset
     # At most one, whatever x is.
     small = exp2(ZERO - size(x))
     slope = below(x, ZERO, small, ONE) / (small + ONE)
@@ -48,7 +51,7 @@ def _sigmoids(source, offset, out, i, j, part):
 
 
 @inner
-def _sigmoid_part(thread, threads, tile, offset, out, left_out, sums):
+def _sigmoid_part(thread, threads, tile, line, out, left_out, sums):
     height, width = out.shape
     source = out if tile is None else tile
     for i in range(height * thread // threads, height * (thread + 1) // threads):
@@ -60,8 +63,8 @@ def _sigmoid_part(thread, threads, tile, offset, out, left_out, sums):
             last = min(first + _FACTORS, width)
             whole = last - (last - first) % (2 * LINE)
             for j in range(first, whole, 2 * LINE):
-                small, slope, up = _sigmoids(source, offset, out, i, j, None)
-                other, more, further = _sigmoids(source, offset, out, i, j + LINE, None)
+                small, slope, up = _sigmoids(source, line, out, i, j, None)
+                other, more, further = _sigmoids(source, line, out, i, j + LINE, None)
                 above += up + further
                 slopes += slope + more
                 both = small + other
@@ -69,7 +72,7 @@ def _sigmoid_part(thread, threads, tile, offset, out, left_out, sums):
                 highest = below(highest, both, both, highest)
                 product *= double(both + small * other) + 1.0
             for j in range(whole, last, LINE):
-                small, slope, up = _sigmoids(source, offset, out, i, j, True)
+                small, slope, up = _sigmoids(source, line, out, i, j, True)
                 above += up
                 slopes += slope
                 each += small
@@ -86,7 +89,7 @@ def _sigmoid_part(thread, threads, tile, offset, out, left_out, sums):
 
 
 @compiled
-def _sigmoid(threads, tile, offset, out, left_out):
+def _sigmoid(threads, tile, line, out, left_out):
     sums = np.zeros((threads, 2))
-    on_threads(threads, _sigmoid_part, (tile, offset, out, left_out, sums))
+    on_threads(threads, _sigmoid_part, (tile, line, out, left_out, sums))
     return sums

@@ -23,6 +23,7 @@ _ROWS = 4
 
 def exponentiate(
     tile: Entries,
+    factor: float,
     shift: float,
     out: Entries,
     rows: Entries | None,
@@ -31,10 +32,11 @@ def exponentiate(
     *,
     far: bool = False,
 ) -> None:
-    """exp2(tile - shift) in ``out``, which may be the tile; of several, one below the other.
+    """exp2(factor * tile - shift) in ``out``, which may be the tile; of several, one below another.
 
     Args:
-        tile: (s * n, m) logits.
+        tile: (s * n, m).
+        factor: Of each.
         shift: Taken from each.
         out: (s * n, m).
         rows: (s, n), or (n,) of one tile, receives sums of rows; None: nobody asks.
@@ -44,7 +46,8 @@ def exponentiate(
     """
     # A type of its own, and loops of its own: what they ask of every line would make them slow.
     past_cache = True if far and _in_lines(out) else None
-    words = np.float32(shift), out, rows, columns, left_out, past_cache
+    line = np.float32(factor), np.float32(shift)
+    words = line, out, rows, columns, left_out, past_cache
     run(_exponentiate, apart(tile, out), *words)
 
 
@@ -71,8 +74,9 @@ def _in_lines(out: Entries) -> bool:
 
 
 @inner
-def _exponential(source, shift, out, i, j, far, part):
-    made = exp2(take(source, i, j, part) - shift)
+def _exponential(source, line, out, i, j, far, part):
+    factor, shift = line
+    made = exp2(take(source, i, j, part) * factor - shift)
     if far is None:
         put(out, i, j, made, part)
     else:
@@ -81,11 +85,11 @@ def _exponential(source, shift, out, i, j, far, part):
 
 
 @inner
-def _row(source, shift, out, i, start, rows, columns, each, part):
+def _row(source, line, out, i, start, rows, columns, each, part):
     number = i // each
     sums = spread(ZERO)
     for j in range(start, out.shape[1], LINE):
-        made = _exponential(source, shift, out, i, j, None, True)
+        made = _exponential(source, line, out, i, j, None, True)
         sums += made
         if columns is not None:
             put(part, number, j, take(part, number, j, True) + made, True)
@@ -94,14 +98,14 @@ def _row(source, shift, out, i, start, rows, columns, each, part):
 
 
 @inner
-def _four_rows(source, shift, out, i, whole, far, rows, columns, each, part):
+def _four_rows(source, line, out, i, whole, far, rows, columns, each, part):
     number = i // each
     a = b = c = d = spread(ZERO)
     for j in range(0, whole, LINE):
-        one = _exponential(source, shift, out, i, j, far, None)
-        two = _exponential(source, shift, out, i + 1, j, far, None)
-        three = _exponential(source, shift, out, i + 2, j, far, None)
-        four = _exponential(source, shift, out, i + 3, j, far, None)
+        one = _exponential(source, line, out, i, j, far, None)
+        two = _exponential(source, line, out, i + 1, j, far, None)
+        three = _exponential(source, line, out, i + 2, j, far, None)
+        four = _exponential(source, line, out, i + 3, j, far, None)
         a, b, c, d = a + one, b + two, c + three, d + four
         if columns is not None:
             all_ = (one + two) + (three + four)
@@ -115,7 +119,7 @@ def _four_rows(source, shift, out, i, whole, far, rows, columns, each, part):
 
 
 @inner
-def _exponentiate_part(thread, threads, tile, shift, out, rows, columns, left_out, far, parts):
+def _exponentiate_part(thread, threads, tile, line, out, rows, columns, left_out, far, parts):
     height, width = out.shape
     each = height if rows is None else rows.shape[1]
     source = out if tile is None else tile
@@ -128,21 +132,21 @@ def _exponentiate_part(thread, threads, tile, shift, out, rows, columns, left_ou
         start = 0
         if count == _ROWS:
             start = width - width % LINE
-            _four_rows(source, shift, out, top, start, far, rows, columns, each, part)
+            _four_rows(source, line, out, top, start, far, rows, columns, each, part)
         if start < width:
             for i in range(top, top + count):
-                _row(source, shift, out, i, start, rows, columns, each, part)
+                _row(source, line, out, i, start, rows, columns, each, part)
         top += count
     if far is not None:
         settle()
 
 
 @compiled
-def _exponentiate(threads, tile, shift, out, rows, columns, left_out, far):
+def _exponentiate(threads, tile, line, out, rows, columns, left_out, far):
     height, width = out.shape
     each = height if rows is None else rows.shape[1]
     parts = np.zeros((threads, height // max(each, 1), width), np.float32)
-    on_threads(threads, _exponentiate_part, (tile, shift, out, rows, columns, left_out, far, parts))
+    on_threads(threads, _exponentiate_part, (tile, line, out, rows, columns, left_out, far, parts))
     if columns is not None:
         for thread in range(threads):
             # By its entries: a name that is bound anew is not seen to be None by older numba.

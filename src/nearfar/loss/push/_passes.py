@@ -35,9 +35,7 @@ def passes_over(tiles: Tiles) -> Passes:
 
 
 class Passes:
-    """By PyTorch's operations: each goes over the tile once more.
-
-    What they are handed, sums and all, are `parts`.
+    """By PyTorch's operations: each goes over the tile once more; they are handed `parts`.
 
     Args:
         tiles: Of which they are.
@@ -184,8 +182,9 @@ class FusedPasses(Passes):
         """As without loops; never elsewhere."""
         # Memory beyond the cache is written to once, in order, and not by the product.
         made, tile = self._products(block)
-        out, left_out = tile if room is None else room, self.left_out[block.number]
-        self.loops.exponentiate(tile, self.tiles.shift, out, rows, columns, left_out, far=far)
+        line, out = (self.tiles.factor, self.tiles.shift), tile if room is None else room
+        left_out = self.left_out[block.number]
+        self.loops.exponentiate(tile, *line, out, rows, columns, left_out, far=far)
         return made if room is None else room
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
@@ -216,7 +215,8 @@ class FusedPasses(Passes):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As without loops, of small and large logits alike."""
         made, tile = self._products(block)
-        total, each = self.sigmoid(tile, offset, tile, self.left_out[block.number])
+        left_out = self.left_out[block.number]
+        total, each = self.sigmoid(tile, self.tiles.factor, offset, tile, left_out)
         return total, each, made
 
     def _products(self, block: Block) -> tuple[Tensor, Any]:

@@ -31,11 +31,8 @@ def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tens
     linear = _linear(query, key)
     if linear is None:
         return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
-    # The smaller one is scaled.
-    if query.shape[-2] < key.shape[-2]:
-        query = query * factor
-    else:
-        key = key * factor
+    if factor != 1:  # The smaller one is scaled.
+        query, key = (query * factor, key) if len(query) < len(key) else (query, key * factor)
     if query.ndim == 2:
         return linear(query, key)
     for one, other, to in zip(query, key, out, strict=True):

@@ -118,31 +118,35 @@ class Tiles:
     def logits(self, block: Block, room: Tensor) -> Tensor:
         """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
         if self.rounded:
-            tile = room.copy_(self._similarities(block, self.narrow[block]))
+            made = self._similarities(block, self.narrow[block], self.factor)
+            tile = room.copy_(made)
         else:
-            tile = self._similarities(block, room)
-        self._among(tile, block)
+            tile = self._similarities(block, room, self.factor)
+        self._among(tile, block, self.factor)
         for diagonal in block.crossed_by(self.crowd.diagonals):
             diagonal.of(tile.view(-1, tile.shape[-1])).fill_(-torch.inf)
         return tile
 
     def products(self, block: Block, room: Tensor) -> Tensor:
-        """`logits` as products make them, but for the crowd's diagonals."""
-        tile = self._similarities(block, room)
-        self._among(tile, block)
+        """`logits` as products make them, but for their factor and the crowd's diagonals."""
+        tile = self._similarities(block, room, 1.0)
+        self._among(tile, block, 1.0)
         return tile
 
-    def _similarities(self, block: Block, room: Tensor) -> Tensor:
-        return similarities(self.queries[block], self.keys[block], room, self.factor)
+    def _similarities(self, block: Block, room: Tensor, factor: float) -> Tensor:
+        return similarities(self.queries[block], self.keys[block], room, factor)
 
-    def _among(self, tile: Tensor, block: Block) -> None:
-        """Add the crowd's bias, and put -inf outside it but for its diagonals."""
+    def _among(self, tile: Tensor, block: Block, factor: float) -> None:
+        """Add the crowd's bias to similarities times a factor, and put -inf outside the crowd.
+
+        Its diagonals are left to others.
+        """
         crowd = self.crowd
         if crowd.ceiling is not None:
-            ceiling = block.down(crowd.ceiling).unsqueeze(-1) * self.factor
+            ceiling = block.down(crowd.ceiling).unsqueeze(-1) * factor
             tile.masked_fill_(tile > ceiling, -torch.inf)
         if crowd.bias is not None:
-            tile.add_(block.of(crowd.bias), alpha=LOG2E)
+            tile.add_(block.of(crowd.bias), alpha=LOG2E * factor / self.factor)
         if crowd.mask is not None:
             tile.masked_fill_(~block.of(crowd.mask), -torch.inf)
         told = crowd.diagonals or self.few is not None
