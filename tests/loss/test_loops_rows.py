@@ -77,8 +77,13 @@ def test_rows_that_a_label_gathers() -> None:
 def test_transpose(shape: tuple[int, int], dtype: torch.dtype) -> None:
     rows = torch.randn(shape).to(dtype)
     out = torch.empty_like(rows.T, memory_format=torch.contiguous_format)
-    loops("rows").transpose(rows, out)
+    loops("columns").transpose(rows, out)
     assert torch.equal(out, rows.T)
+    # Several, with and without rows between them.
+    several = torch.randn(5 * shape[0], shape[1]).to(dtype).view(5, *shape)[:: shape[0] % 2 + 1]
+    out = torch.empty_like(several.mT, memory_format=torch.contiguous_format)
+    loops("columns").transpose(several, out)
+    assert torch.equal(out, several.mT)
 
 
 def lying(rows: int, columns: int) -> Tensor:

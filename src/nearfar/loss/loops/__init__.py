@@ -1,4 +1,4 @@
-"""Loops compiled by numba, where it is there: over `tiles`, `sigmoids`, `rows`, `cohorts`, `pulls`.
+"""Loops compiled by numba, where it is there.
 
 PyTorch goes over its operands once for every operation, and large ones do not stay in the cache.
 Here an entry is loaded once, and all is done to it that is to be done. All of them are imported by

@@ -8,8 +8,6 @@ import math
 import numpy as np
 from torch import Tensor
 
-from nearfar.loss.loops._entries import turn
-from nearfar.loss.loops._line import LINE
 from nearfar.loss.loops._numba import ONE, ZERO, compiled, inner, run
 from nearfar.loss.loops._threads import on_threads
 from nearfar.loss.loops._tile import Entries
@@ -74,16 +72,6 @@ def weigh(crowd: Entries, beside: Tensor, rows: Tensor, share: Tensor, out: Tens
         out: (n, d).
     """
     run(_weigh, crowd, beside, rows, share, out)
-
-
-def transpose(rows: Tensor, out: Tensor) -> None:
-    """Rows as columns.
-
-    Args:
-        rows: (n, d) of float32 or bfloat16.
-        out: (d, n) of the same kind.
-    """
-    run(_transpose, rows, out)
 
 
 def contrast(
@@ -195,27 +183,6 @@ def _weigh_part(thread, threads, crowd, beside, rows, share, out):
 @compiled
 def _weigh(threads, *words):
     on_threads(threads, _weigh_part, words)
-
-
-@inner
-def _transpose_part(thread, threads, rows, out):
-    height, width = rows.shape
-    lines = -(-height // LINE)
-    first = LINE * (lines * thread // threads)
-    last = min(LINE * (lines * (thread + 1) // threads), height)
-    for left in range(0, width, LINE):
-        for top in range(first, last, LINE):
-            if top + LINE <= last and left + LINE <= width:
-                turn(rows, top, left, out, left, top)
-                continue
-            for i in range(top, min(top + LINE, last)):
-                for j in range(left, min(left + LINE, width)):
-                    out[j, i] = rows[i, j]
-
-
-@compiled
-def _transpose(threads, *words):
-    on_threads(threads, _transpose_part, words)
 
 
 @inner

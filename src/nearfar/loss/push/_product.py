@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from nearfar.loss._numbers import SMALL
 from nearfar.loss._room import ROOM, keep_freed, large
@@ -77,11 +76,10 @@ def turned(rows: Tensor, *, loops: bool) -> Tensor:
         return rows.mT
     if not loops:
         return rows.mT.contiguous()
-    from nearfar.loss.loops.rows import transpose
+    from nearfar.loss.loops.columns import transpose
 
     found = ROOM.take(rows.mT.shape, rows)
-    for each, out in zip(rows, found, strict=True) if rows.ndim > 2 else [(rows, found)]:
-        transpose(each, out)
+    transpose(rows, found)
     return found
 
 
@@ -122,10 +120,11 @@ def _linear(a: Tensor, b: Tensor) -> Product | None:
     # It takes a part of a matrix a thousand times longer to read.
     if not (a.is_contiguous() and b.is_contiguous()):
         return None
-    if any(x % _MULTIPLE for x in (*a.shape, *b.shape)):
+    # One bit of any of them is a bit of this.
+    if (a.shape[0] | a.shape[1] | b.shape[0] | b.shape[1]) % _MULTIPLE:
         return None
     # Who counts operations knows PyTorch's own product only.
-    return None if _get_current_dispatch_mode() is not None else one_dnn
+    return None if torch._C._len_torch_dispatch_stack() else one_dnn
 
 
 @cache
