@@ -34,14 +34,14 @@ def sigmoid(
         out: (n, m), may be the tile.
         left_out: `places` of diagonals where zero is to come out.
     """
-    line = np.float32(factor), np.float32(offset)
-    sums = run(_sigmoid, apart(tile, out), line, out, left_out)
+    affine = np.float32(factor), np.float32(offset)
+    sums = run(_sigmoid, apart(tile, out), affine, out, left_out)
     return tuple(sums.sum(0).tolist())
 
 
 @inner
-def _sigmoids(source, line, out, i, j, part):
-    factor, offset = line
+def _sigmoids(source, affine, out, i, j, part):
+    factor, offset = affine
     x = take(source, i, j, part) * factor + offset
     # At most one, whatever x is.
     small = exp2(ZERO - size(x))
@@ -51,7 +51,7 @@ def _sigmoids(source, line, out, i, j, part):
 
 
 @inner
-def _sigmoid_part(thread, threads, tile, line, out, left_out, sums):
+def _sigmoid_part(thread, threads, tile, affine, out, left_out, sums):
     height, width = out.shape
     source = out if tile is None else tile
     for i in range(height * thread // threads, height * (thread + 1) // threads):
@@ -63,8 +63,8 @@ def _sigmoid_part(thread, threads, tile, line, out, left_out, sums):
             last = min(first + _FACTORS, width)
             whole = last - (last - first) % (2 * LINE)
             for j in range(first, whole, 2 * LINE):
-                small, slope, up = _sigmoids(source, line, out, i, j, None)
-                other, more, further = _sigmoids(source, line, out, i, j + LINE, None)
+                small, slope, up = _sigmoids(source, affine, out, i, j, None)
+                other, more, further = _sigmoids(source, affine, out, i, j + LINE, None)
                 above += up + further
                 slopes += slope + more
                 both = small + other
@@ -72,7 +72,7 @@ def _sigmoid_part(thread, threads, tile, line, out, left_out, sums):
                 highest = below(highest, both, both, highest)
                 product *= double(both + small * other) + 1.0
             for j in range(whole, last, LINE):
-                small, slope, up = _sigmoids(source, line, out, i, j, True)
+                small, slope, up = _sigmoids(source, affine, out, i, j, True)
                 above += up
                 slopes += slope
                 each += small
@@ -89,7 +89,7 @@ def _sigmoid_part(thread, threads, tile, line, out, left_out, sums):
 
 
 @compiled
-def _sigmoid(threads, tile, line, out, left_out):
+def _sigmoid(threads, tile, affine, out, left_out):
     sums = np.zeros((threads, 2))
-    on_threads(threads, _sigmoid_part, (tile, line, out, left_out, sums))
+    on_threads(threads, _sigmoid_part, (tile, affine, out, left_out, sums))
     return sums

@@ -46,8 +46,8 @@ def exponentiate(
     """
     # A type of its own, and loops of its own: what they ask of every line would make them slow.
     past_cache = True if far and _in_lines(out) else None
-    line = np.float32(factor), np.float32(shift)
-    words = line, out, rows, columns, left_out, past_cache
+    affine = np.float32(factor), np.float32(shift)
+    words = affine, out, rows, columns, left_out, past_cache
     run(_exponentiate, apart(tile, out), *words)
 
 
@@ -74,8 +74,8 @@ def _in_lines(out: Entries) -> bool:
 
 
 @inner
-def _exponential(source, line, out, i, j, far, part):
-    factor, shift = line
+def _exponential(source, affine, out, i, j, far, part):
+    factor, shift = affine
     made = exp2(take(source, i, j, part) * factor - shift)
     if far is None:
         put(out, i, j, made, part)
@@ -85,11 +85,11 @@ def _exponential(source, line, out, i, j, far, part):
 
 
 @inner
-def _row(source, line, out, i, start, rows, columns, each, part):
+def _row(source, affine, out, i, start, rows, columns, each, part):
     number = i // each
     sums = spread(ZERO)
     for j in range(start, out.shape[1], LINE):
-        made = _exponential(source, line, out, i, j, None, True)
+        made = _exponential(source, affine, out, i, j, None, True)
         sums += made
         if columns is not None:
             put(part, number, j, take(part, number, j, True) + made, True)
@@ -98,14 +98,14 @@ def _row(source, line, out, i, start, rows, columns, each, part):
 
 
 @inner
-def _four_rows(source, line, out, i, whole, far, rows, columns, each, part):
+def _four_rows(source, affine, out, i, whole, far, rows, columns, each, part):
     number = i // each
     a = b = c = d = spread(ZERO)
     for j in range(0, whole, LINE):
-        one = _exponential(source, line, out, i, j, far, None)
-        two = _exponential(source, line, out, i + 1, j, far, None)
-        three = _exponential(source, line, out, i + 2, j, far, None)
-        four = _exponential(source, line, out, i + 3, j, far, None)
+        one = _exponential(source, affine, out, i, j, far, None)
+        two = _exponential(source, affine, out, i + 1, j, far, None)
+        three = _exponential(source, affine, out, i + 2, j, far, None)
+        four = _exponential(source, affine, out, i + 3, j, far, None)
         a, b, c, d = a + one, b + two, c + three, d + four
         if columns is not None:
             all_ = (one + two) + (three + four)
@@ -119,7 +119,7 @@ def _four_rows(source, line, out, i, whole, far, rows, columns, each, part):
 
 
 @inner
-def _exponentiate_part(thread, threads, tile, line, out, rows, columns, left_out, far, parts):
+def _exponentiate_part(thread, threads, tile, affine, out, rows, columns, left_out, far, parts):
     height, width = out.shape
     each = height if rows is None else rows.shape[1]
     source = out if tile is None else tile
@@ -132,21 +132,23 @@ def _exponentiate_part(thread, threads, tile, line, out, rows, columns, left_out
         start = 0
         if count == _ROWS:
             start = width - width % LINE
-            _four_rows(source, line, out, top, start, far, rows, columns, each, part)
+            _four_rows(source, affine, out, top, start, far, rows, columns, each, part)
         if start < width:
             for i in range(top, top + count):
-                _row(source, line, out, i, start, rows, columns, each, part)
+                _row(source, affine, out, i, start, rows, columns, each, part)
         top += count
     if far is not None:
         settle()
 
 
 @compiled
-def _exponentiate(threads, tile, line, out, rows, columns, left_out, far):
+def _exponentiate(threads, tile, affine, out, rows, columns, left_out, far):
     height, width = out.shape
     each = height if rows is None else rows.shape[1]
     parts = np.zeros((threads, height // max(each, 1), width), np.float32)
-    on_threads(threads, _exponentiate_part, (tile, line, out, rows, columns, left_out, far, parts))
+    on_threads(
+        threads, _exponentiate_part, (tile, affine, out, rows, columns, left_out, far, parts)
+    )
     if columns is not None:
         for thread in range(threads):
             # By its entries: a name that is bound anew is not seen to be None by older numba.

@@ -182,9 +182,9 @@ class FusedPasses(Passes):
         """As without loops; never elsewhere."""
         # Memory beyond the cache is written to once, in order, and not by the product.
         made, tile = self._products(block)
-        line, out = (self.tiles.factor, self.tiles.shift), tile if room is None else room
-        left_out = self.left_out[block.number]
-        self.loops.exponentiate(tile, *line, out, rows, columns, left_out, far=far)
+        out, left_out = tile if room is None else room, self.left_out[block.number]
+        words = self.tiles.factor, self.tiles.shift, out, rows, columns, left_out
+        self.loops.exponentiate(tile, *words, far=far)
         return made if room is None else room
 
     def forces(self, block: Block, tile: Any, row: Any, column: Any) -> Tensor:
