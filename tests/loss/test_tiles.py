@@ -68,6 +68,7 @@ def test_either_library_multiplies(name: str, keep: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("passes", ["numba"], indirect=True)
 @pytest.mark.parametrize("products", ["exact", "bf16"])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_wherever_forces_lie(

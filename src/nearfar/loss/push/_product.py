@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from nearfar.loss._numbers import SMALL
 from nearfar.loss._room import ROOM, keep_freed, large
@@ -30,8 +31,12 @@ def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> Tens
     linear = _linear(query, key)
     if linear is None:
         return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
-    if factor != 1:  # The smaller one is scaled.
-        query, key = (query * factor, key) if len(query) < len(key) else (query, key * factor)
+    if factor != 1:
+        # The smaller one is scaled.
+        if query.shape[-2] < key.shape[-2]:
+            query = query * factor
+        else:
+            key = key * factor
     if query.ndim == 2:
         return linear(query, key)
     for one, other, to in zip(query, key, out, strict=True):
@@ -120,11 +125,10 @@ def _linear(a: Tensor, b: Tensor) -> Product | None:
     # It takes a part of a matrix a thousand times longer to read.
     if not (a.is_contiguous() and b.is_contiguous()):
         return None
-    # One bit of any of them is a bit of this.
-    if (a.shape[0] | a.shape[1] | b.shape[0] | b.shape[1]) % _MULTIPLE:
+    if any(x % _MULTIPLE for x in (*a.shape, *b.shape)):
         return None
     # Who counts operations knows PyTorch's own product only.
-    return None if torch._C._len_torch_dispatch_stack() else one_dnn
+    return None if _get_current_dispatch_mode() is not None else one_dnn
 
 
 @cache
