@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
-from nearfar.loss.push import _blocks, _passes, _product, _stripes, _sums
+from nearfar.loss.push import _blocks, _fused, _product, _stripes, _sums, _tiles
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
@@ -69,6 +70,27 @@ def test_either_library_multiplies(name: str, keep: int, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("passes", ["numba"], indirect=True)
+@pytest.mark.parametrize("keep", [2**30, 0])
+@pytest.mark.parametrize("name", [*FORMS, "margin", "ids"])
+def test_loops_multiply(name: str, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Some of what is left out is listed, some is not, and some lies in no tile but one.
+    margin = InfoNCE(0.1, backend="tiled", similarity_margin=0.2)
+    ids = partial(InfoNCE(0.1, backend="tiled", symmetric=True), ids=torch.arange(N).clamp_max(250))
+    monkeypatch.setitem(FORMS, "margin", margin)
+    monkeypatch.setitem(FORMS, "ids", ids)
+    monkeypatch.setattr(_blocks, "HEIGHT", 100)
+    monkeypatch.setattr(_blocks, "WIDTH", 52)
+    monkeypatch.setattr(_sums, "KEEP", keep)
+    monkeypatch.setattr(_tiles, "loops_multiply", lambda: False)
+    wanted = outcome(name)
+    monkeypatch.setattr(_tiles, "loops_multiply", lambda: True)
+    monkeypatch.setattr(_tiles, "similarities", None)
+    for got, one in zip(outcome(name), wanted, strict=True):
+        torch.testing.assert_close(got, one, rtol=1e-5, atol=1e-5 * float(one.norm()))
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("passes", ["numba"], indirect=True)
 @pytest.mark.parametrize("products", ["exact", "bf16"])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_wherever_forces_lie(
@@ -80,9 +102,9 @@ def test_wherever_forces_lie(
     words = {"backend": "tiled", "products": products}
     loss = InfoNCE(0.1, symmetric=True, **words) if symmetric else NTXentLoss(0.1, **words)
     monkeypatch.setitem(FORMS, "", loss)
-    monkeypatch.setattr(_passes, "amd", lambda: False)
+    monkeypatch.setattr(_fused, "amd", lambda: False)
     wanted = outcome("")
-    monkeypatch.setattr(_passes, "amd", lambda: True)
+    monkeypatch.setattr(_fused, "amd", lambda: True)
     for got, one in zip(outcome(""), wanted, strict=True):
         assert torch.equal(got, one)
 
@@ -100,15 +122,13 @@ def test_one_dnn_multiplies_several_one_by_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_product, "_ENTRIES", 1)
     monkeypatch.setattr(_product, "_one_dnn", lambda: counted)
     query, key, tile = torch.randn(3, 128, 64), torch.randn(3, 192, 64), torch.randn(3, 128, 192)
-    out, rows, columns = torch.empty_like(tile), torch.ones_like(query), torch.ones_like(key.mT)
-    found = _product.similarities(query, key, out, 2.0)
-    torch.testing.assert_close(found, 2 * query @ key.mT)
+    rows, columns = torch.ones_like(query), torch.ones_like(key.mT)
     _product.add_product(rows, tile, key, 2.0, first=False)
     torch.testing.assert_close(rows, 1 + 2 * tile @ key, rtol=1e-4, atol=1e-4)
     lying = _product.turned(query, loops=False)
     _product.add_turned(columns, lying, tile, 2.0, first=True)
     torch.testing.assert_close(columns, 2 * query.mT @ tile, rtol=1e-4, atol=1e-4)
-    assert calls == [2] * 9
+    assert calls == [2] * 6
 
 
 @pytest.mark.parametrize("name", FORMS)

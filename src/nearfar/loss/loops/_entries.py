@@ -22,7 +22,7 @@ CACHE_LINE = 64
 _BITS = several(ir.IntType(16))
 
 
-class _Place:
+class Place:
     """Row i of a matrix from column j on, while code is written for it."""
 
     def __init__(self, context, builder, kinds, values):
@@ -66,7 +66,7 @@ def take(context, x, i, j, part):
     """
 
     def generate(context, builder, signature, values):
-        place = _Place(context, builder, signature.args, values)
+        place = Place(context, builder, signature.args, values)
         if part is types.none:
             line = builder.load(place.as_line(), align=place.align)
         else:
@@ -85,7 +85,7 @@ def put(context, x, i, j, line, part):
     """A line to row i of x from column j on, rounded to the nearest, to even; ``part`` as above."""
 
     def generate(context, builder, signature, values):
-        place, line = _Place(context, builder, signature.args, values), values[3]
+        place, line = Place(context, builder, signature.args, values), values[3]
         if place.line is not FLOATS:
             bits = builder.bitcast(line, INTS)
             odd = builder.and_(builder.lshr(bits, ints(16)), ints(1))
@@ -105,7 +105,7 @@ def put_past(context, x, i, j, line):
     """A line to x in float32, past the cache; it begins where a line of the cache does."""
 
     def generate(context, builder, signature, values):
-        place = _Place(context, builder, signature.args, values)
+        place = Place(context, builder, signature.args, values)
         store = builder.store(values[3], place.as_line(), align=CACHE_LINE)
         store.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
         return context.get_dummy_value()
@@ -135,7 +135,7 @@ def turn(context, x, i, j, out, row, column):
 
         def place(kind, matrix, top, left, number):
             there = builder.add(top, top.type(number))
-            return _Place(context, builder, (kind, at, at), (matrix, there, left))
+            return Place(context, builder, (kind, at, at), (matrix, there, left))
 
         places = [place(of, x, i, j, number) for number in range(LINE)]
         lines = [builder.load(one.as_line(), align=one.align) for one in places]
@@ -160,7 +160,7 @@ def leave_out(context, x, i, j):
     """Minus infinity in place of an entry."""
 
     def generate(context, builder, signature, values):
-        place = _Place(context, builder, signature.args, values)
+        place = Place(context, builder, signature.args, values)
         builder.store(place.nothing, place.here)
         return context.get_dummy_value()
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
-from nearfar.loss.loops._entries import leave_out
-from nearfar.loss.loops._line import below, nearest, power, spread
-from nearfar.loss.loops._numba import ZERO, inner
+from nearfar.loss.loops._entries import CACHE_LINE, leave_out, turn
+from nearfar.loss.loops._line import LINE, below, nearest, power, spread
+from nearfar.loss.loops._numba import ZERO, bare, inner
 
 # What loops take: a tensor, or what `bare` has made of it beforehand.
 Entries = Tensor | np.ndarray
@@ -33,6 +34,17 @@ def apart(tile: Entries, out: Entries) -> Entries | None:
     return None if tile is out else tile
 
 
+def past_cache(out: Entries, far: bool) -> Literal[True] | None:
+    """Whether to write past the cache: all rows must be of whole lines of it.
+
+    The answer has a type, and loops, of its own: what they ask of every line would make them slow.
+    """
+    made = bare(out) if isinstance(out, Tensor) else out
+    row = made.shape[-1] * made.itemsize
+    whole = made.dtype == np.float32 and not (made.ctypes.data | row) % CACHE_LINE
+    return True if far and whole else None
+
+
 @inner
 def exp2(x):
     """Of a line."""
@@ -52,3 +64,15 @@ def leave_out_of(tile, i, left_out):
         down = i - left_out[k, 0]
         if 0 <= down < left_out[k, 2]:
             leave_out(tile, i, left_out[k, 1] + down)
+
+
+@inner
+def turn_what_is_there(x, here, bottom, out, there):
+    """As `turn`, of rows above the bottom and columns within x."""
+    (i, j), (row, column) = here, there
+    if i + LINE <= bottom and j + LINE <= x.shape[1]:
+        turn(x, i, j, out, row, column)
+        return
+    for down in range(min(LINE, bottom - i)):
+        for across in range(min(LINE, x.shape[1] - j)):
+            out[row + across, column + down] = x[i + down, j + across]

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nearfar.loss.loops._entries import turn
 from nearfar.loss.loops._line import LINE
 from nearfar.loss.loops._numba import compiled, inner, run
 from nearfar.loss.loops._threads import on_threads
+from nearfar.loss.loops._tile import turn_what_is_there
 
 
 def transpose(rows: Tensor, out: Tensor) -> None:
@@ -36,12 +36,8 @@ def _transpose_part(thread, threads, rows, out, apart):
         above, beneath = number * apart, number * width
         for left in range(0, width, LINE):
             for top in range(first, last, LINE):
-                if top + LINE <= last and left + LINE <= width:
-                    turn(rows, above + top, left, out, beneath + left, top)
-                    continue
-                for i in range(top, min(top + LINE, last)):
-                    for j in range(left, min(left + LINE, width)):
-                        out[beneath + j, i] = rows[above + i, j]
+                here = above + top, left
+                turn_what_is_there(rows, here, above + last, out, (beneath + left, top))
 
 
 @compiled

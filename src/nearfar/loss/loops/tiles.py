@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nearfar.loss._numbers import FAINT
-from nearfar.loss.loops._entries import CACHE_LINE, put, put_past, settle, take
+from nearfar.loss.loops._entries import put, put_past, settle, take
 from nearfar.loss.loops._line import LINE, below, size, spread, total
 from nearfar.loss.loops._numba import ZERO, bare, compiled, inner, run
 from nearfar.loss.loops._threads import on_threads
-from nearfar.loss.loops._tile import Entries, apart, exp2, leave_out_of, places
+from nearfar.loss.loops._tile import Entries, apart, exp2, leave_out_of, past_cache, places
 
 __all__ = ["bare", "exponentiate", "force", "places"]
 
@@ -44,10 +43,8 @@ def exponentiate(
         left_out: `places` of diagonals where zero is to come out.
         far: ``out``, all in one piece, is not to be brought into the cache.
     """
-    # A type of its own, and loops of its own: what they ask of every line would make them slow.
-    past_cache = True if far and _in_lines(out) else None
     affine = np.float32(factor), np.float32(shift)
-    words = affine, out, rows, columns, left_out, past_cache
+    words = affine, out, rows, columns, left_out, past_cache(out, far)
     run(_exponentiate, apart(tile, out), *words)
 
 
@@ -64,13 +61,6 @@ def force(
         steep: Make what is too small to count zero.
     """
     run(_force, apart(tile, out), row, column, out, _FAINT if steep else None)
-
-
-def _in_lines(out: Entries) -> bool:
-    """Whether all rows are of whole lines of the cache."""
-    made = bare(out) if isinstance(out, Tensor) else out
-    row = made.shape[-1] * made.itemsize
-    return made.dtype == np.float32 and not (made.ctypes.data | row) % CACHE_LINE
 
 
 @inner

@@ -43,6 +43,11 @@ class Block:
         """So many entries of room for all of them lie before this one's end."""
         return self.before + math.prod(self.shape)
 
+    @property
+    def spot(self) -> tuple[int, int, int, int]:
+        """Where loops find it: its first row and column, the rows of one, and ``step``."""
+        return self.rows.start, self.columns.start, self.shape[-2], self.step
+
     def alone(self, room: Tensor) -> Tensor:
         """The tile in room for one at a time."""
         return room[: math.prod(self.shape)].view(self.shape)

@@ -17,10 +17,10 @@ from nearfar.loss._check import many, traced
 from nearfar.loss._numbers import exact
 from nearfar.loss.push import _dense
 from nearfar.loss.push._choose import Backend, choose
+from nearfar.loss.push._fused import passes_over
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._partners import partners
-from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._pull import add_pull, pull
 from nearfar.loss.push._range import LOG2E, bounded, shift_of
 from nearfar.loss.push._tiles import Tiles

@@ -7,15 +7,16 @@ from torch import Tensor
 from nearfar.loss._room import FAR, KEEP
 from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks, cut
+from nearfar.loss.push._fused import passes_over
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._passes import Passes, passes_over
+from nearfar.loss.push._passes import Passes
 from nearfar.loss.push._tiles import Tiles
 
 
-def tiles_of(game: Game, *, kept: bool) -> Blocks:
+def tiles_of(game: Game) -> Blocks:
     """Where tiles lie that are summed."""
     # PyTorch makes several rounded products slower than one after the other.
-    return cut(game, several=not game.bf16, kept=kept)
+    return cut(game, several=not game.bf16)
 
 
 def fit(game: Game) -> bool:
@@ -44,7 +45,7 @@ class Sums:
     def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
         height, width = len(game.query), len(game.keys)
         keep = keep and fit(game)
-        self.tiles = tiles = Tiles(game, shift, tiles_of(game, kept=keep))
+        self.tiles = tiles = Tiles(game, shift, tiles_of(game))
         self.passes = passes = passes_over(tiles)
         self.all = game.query.new_zeros(height + width * game.both)
         self.rows = rows = self.all[:height]

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from nearfar.loss.push import _running
 from nearfar.loss.push._blocks import Blocks
+from nearfar.loss.push._fused import passes_over
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
-from nearfar.loss.push._passes import passes_over
 from nearfar.loss.push._range import LOG2E, LOWEST, TOP, logarithm, shift_of
 from nearfar.loss.push._sums import Forces, Sums, tiles_of
 from nearfar.loss.push._tiles import Tiles
@@ -85,7 +85,7 @@ def backward(
     )
     force: Forces | _running.Force
     if fixed:
-        tiles = Tiles(game, shift, tiles_of(game, kept=False) if kept is None else kept.blocks)
+        tiles = Tiles(game, shift, tiles_of(game) if kept is None else kept.blocks)
         force = Forces(
             passes_over(tiles),
             _weight(row, shift),

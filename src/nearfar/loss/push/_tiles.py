@@ -15,7 +15,7 @@ from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks, cut
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import similarities, turned
+from nearfar.loss.push._product import counted, loops_multiply, similarities, turned
 from nearfar.loss.push._range import LOG2E, steep
 
 
@@ -35,6 +35,7 @@ class Tiles:
         queries: Each tile's.
         keys: Each tile's.
         loops: They are `ready`.
+        loops_multiply: They multiply queries and keys.
     """
 
     def __init__(self, game: Game, shift: float | None, blocks: Blocks | None = None) -> None:
@@ -46,6 +47,7 @@ class Tiles:
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.loops = ready(self.like, len(self.query) * len(self.key))
+        self.loops_multiply = self.loops and not self.rounded and not counted() and loops_multiply()
         self.blocks = cut(game) if blocks is None else blocks
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
@@ -116,25 +118,49 @@ class Tiles:
         return self.narrow[block].copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
-        """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or a new tensor."""
+        """The tile of ``block``, -inf outside the crowd, in ``room``, its size."""
         if self.rounded:
-            made = self._similarities(block, self.narrow[block], self.factor)
-            tile = room.copy_(made)
+            room.copy_(self._similarities(block, self.narrow[block], self.factor))
         else:
-            tile = self._similarities(block, room, self.factor)
-        self._among(tile, block, self.factor)
+            self._similarities(block, room, self.factor)
+        self._among(room, block, self.factor)
         for diagonal in block.crossed_by(self.crowd.diagonals):
-            diagonal.of(tile.view(-1, tile.shape[-1])).fill_(-torch.inf)
-        return tile
+            diagonal.of(room.view(-1, room.shape[-1])).fill_(-torch.inf)
+        return room
 
-    def products(self, block: Block, room: Tensor) -> Tensor:
-        """`logits` as products make them, but for their factor and the crowd's diagonals."""
-        tile = self._similarities(block, room, 1.0)
+    def products(self, block: Block) -> Tensor:
+        """`logits` as products make them, ``narrow``, but for their factor and diagonals."""
+        tile = self._similarities(block, self.narrow[block], 1.0)
         self._among(tile, block, 1.0)
         return tile
 
+    def square(self, block: Block) -> bool:
+        """Whether it is its own mirror image."""
+        return self.game.triangle and block.rows == block.columns
+
+    def plain(self, block: Block) -> bool:
+        """Whether its logits are `products` of which nothing but diagonals is left out."""
+        crowd = self.crowd
+        others = self._compared, crowd.ceiling, crowd.bias, crowd.mask
+        listed = any(len(places[block.number]) for places in self.left_out)
+        return not listed and all(x is None for x in others)
+
     def _similarities(self, block: Block, room: Tensor, factor: float) -> Tensor:
-        return similarities(self.queries[block], self.keys[block], room, factor)
+        if self.loops_multiply:
+            from nearfar.loss.loops.similarities import similarities as multiply
+
+            multiply(self.query, self.key, block.spot, factor, room)
+        else:
+            similarities(self.queries[block], self.keys[block], room, factor)
+        return room
+
+    @cached_property
+    def _compared(self) -> tuple[Tensor, Tensor] | None:
+        """Rows' and columns' ids, if they are compared entry by entry."""
+        row, column = self.crowd.row_id, self.crowd.column_id
+        if row is None or column is None or self.crowd.diagonals or self.few is not None:
+            return None
+        return row, column
 
     def _among(self, tile: Tensor, block: Block, factor: float) -> None:
         """Add the crowd's bias to similarities times a factor, and put -inf outside the crowd.
@@ -149,9 +175,8 @@ class Tiles:
             tile.add_(block.of(crowd.bias), alpha=LOG2E * factor / self.factor)
         if crowd.mask is not None:
             tile.masked_fill_(~block.of(crowd.mask), -torch.inf)
-        told = crowd.diagonals or self.few is not None
-        if crowd.row_id is not None and crowd.column_id is not None and not told:
-            rows, columns = block.down(crowd.row_id), block.across(crowd.column_id)
+        if self._compared is not None:
+            rows, columns = block.down(self._compared[0]), block.across(self._compared[1])
             compare = torch.ne if crowd.only_equal else torch.eq
             out = compare(rows.unsqueeze(-1), columns.unsqueeze(-2))
             tile.masked_fill_(out, -torch.inf)
