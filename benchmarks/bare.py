@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nearfar.loss.push._product import _one_dnn as one_dnn_if_faster
-from nearfar.loss.push._product import add_product, add_turned, similarities
+from nearfar.loss.push._product import add_product, add_turned, loops_multiply, similarities
 
 KINDS = ("similarities", "query", "key")
 # Products of N x N x D that a form needs of each kind, and float32 N x N matrices that hold its
@@ -85,6 +85,12 @@ def _tiles(
                 lying[:, columns], q[rows].T, tile, 1.0, first=rows.start == 0
             ),
         }
+    if loops_multiply():
+        from nearfar.loss.loops.similarities import similarities as by_loops
+
+        ways["similarities, loops"] = lambda rows, columns: by_loops(
+            q, k, (rows.start, columns.start, height, 0), 1.0, tile
+        )
     return {f"{kind}, {height} x {width}": each(way) for kind, way in ways.items()}
 
 

@@ -21,8 +21,8 @@ from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
 # Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. It
 # has half the rows where there must be room for two, without loops.
 HEIGHT, WIDTH = 4096, 1024
-# On the diagonal of a triangle lie so many squares that are computed whole, or more: of sides from
-# here to there, where several are taken at once.
+# On the diagonal of a triangle lie so many squares that are kept whole, or more: of sides from here
+# to there, where several are taken at once.
 SQUARES, LOWEST, HIGHEST = 8, 128, 512
 # Each begins where a line of the cache does: so many entries of bfloat16.
 _LINE = 32

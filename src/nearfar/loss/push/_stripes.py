@@ -37,7 +37,7 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     size = 2 if game.bf16 else game.query.element_size()
     most = ROWS if steep(game) or game.query.shape[1] <= SHORT else 2 * ROWS
     height = max(1, min(most, STRIPE // (size * width)))
-    # oneDNN is slow with wide ones.
+    # oneDNN is slow with wide tiles.
     part = min(width, WIDTH) if with_one_dnn(game.query) and not game.bf16 else width
     tiles = Tiles(game, shift, cut(game, height, part))
     gradients = Gradients(
