@@ -16,10 +16,12 @@ from nearfar.loss.push._block import Block
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._panels import Panel, needed, rectangle, triangle
+from nearfar.loss.push._product import one_dnn_takes
 
 # Rows and columns of a tile of float32, 16 MiB; as many bytes in bfloat16 have twice the columns.
 # Products of smaller ones are slower, by more than what stays in a cache nearer by is faster. It
-# has half the rows where there must be room for two, without loops.
+# has half the rows where there must be room for two, without loops, and where gradients come in new
+# memory and there is none to keep all, as what is freed leaves holes.
 HEIGHT, WIDTH = 4096, 1024
 # On the diagonal of a triangle lie so many squares that are kept whole, or more: of sides from here
 # to there, where several are taken at once.
@@ -58,6 +60,7 @@ def cut(
     width: int | None = None,
     *,
     several: bool = False,
+    kept: bool = True,
 ) -> Blocks:
     """The tiles of a game.
 
@@ -66,10 +69,13 @@ def cut(
         height: Rows of a tile, at most; None: HEIGHT.
         width: Columns of a tile, at most; None: WIDTH, in bfloat16 twice as many.
         several: Equal tiles along a triangle's diagonal may be taken at once.
+        kept: There is memory for all tiles.
     """
     rows, columns = len(game.query), len(game.keys)
     one = ready(game.query, rows * columns)
-    most = HEIGHT if one else -(-HEIGHT // 2)
+    most = HEIGHT
+    if not one or (by_one_dnn(game) and not kept):
+        most = -(-HEIGHT // 2)
     height = height or (min(most, ALONE) if game.crowd.only_equal else most)
     width = width or WIDTH * (2 if game.bf16 else 1)
     side, fewest = None, rows + 1
@@ -85,6 +91,11 @@ def cut(
 def _known(shape: _Shape) -> Blocks:
     # Batch after batch has the same.
     return Blocks(shape)
+
+
+def by_one_dnn(game: Game) -> bool:
+    """Whether its tiles are multiplied by oneDNN, which is slow with wide ones, in new memory."""
+    return not game.bf16 and one_dnn_takes(game.query)
 
 
 class Blocks:

@@ -68,6 +68,8 @@ class FusedPasses(Passes):
         words = tiles.factor, tiles.shift, out, rows, columns, self.left_out[block.number]
         if tiles.loops_multiply and tiles.plain(block):
             rows_of_both, square = (self.query, self.key, block.spot), tiles.square(block)
+            # In the room of all, caches of all cores have what they read of the tile before.
+            far = far or room is None
             self.similarities.exponentiate(*rows_of_both, *words, far=far, square=square)
         else:
             # Memory beyond the cache is written to once, in order, and not by the product.

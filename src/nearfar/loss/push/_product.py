@@ -32,8 +32,8 @@ def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> None
     _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
 
 
-def with_one_dnn(like: Tensor) -> bool:
-    """Whether tiles of such numbers, if they are large, are multiplied by oneDNN."""
+def one_dnn_takes(like: Tensor) -> bool:
+    """Whether large matrices of such numbers are multiplied by oneDNN."""
     return like.is_cpu and like.dtype == torch.float32 and _one_dnn() is not None
 
 

@@ -12,12 +12,11 @@ import torch
 from nearfar.loss._numbers import FAINT
 from nearfar.loss._room import ROOM
 from nearfar.loss.push._ahead import Ahead
-from nearfar.loss.push._blocks import WIDTH, cut
+from nearfar.loss.push._blocks import WIDTH, by_one_dnn, cut
 from nearfar.loss.push._fused import passes_over
 from nearfar.loss.push._game import Game
 from nearfar.loss.push._gradients import Gradients
 from nearfar.loss.push._losses import Found, Losses, UnderflowError
-from nearfar.loss.push._product import with_one_dnn
 from nearfar.loss.push._pull import add_pull
 from nearfar.loss.push._range import enough, shift_of, steep
 from nearfar.loss.push._tiles import Tiles
@@ -38,7 +37,7 @@ def stripes(game: Game, losses: Losses, *, needs_query: bool, needs_key: bool) -
     most = ROWS if steep(game) or game.query.shape[1] <= SHORT else 2 * ROWS
     height = max(1, min(most, STRIPE // (size * width)))
     # oneDNN is slow with wide tiles.
-    part = min(width, WIDTH) if with_one_dnn(game.query) and not game.bf16 else width
+    part = min(width, WIDTH) if by_one_dnn(game) else width
     tiles = Tiles(game, shift, cut(game, height, part))
     gradients = Gradients(
         game,

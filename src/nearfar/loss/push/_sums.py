@@ -13,10 +13,10 @@ from nearfar.loss.push._passes import Passes
 from nearfar.loss.push._tiles import Tiles
 
 
-def tiles_of(game: Game) -> Blocks:
+def tiles_of(game: Game, *, kept: bool) -> Blocks:
     """Where tiles lie that are summed."""
     # PyTorch makes several rounded products slower than one after the other.
-    return cut(game, several=not game.bf16)
+    return cut(game, several=not game.bf16, kept=kept)
 
 
 def fit(game: Game) -> bool:
@@ -45,7 +45,7 @@ class Sums:
     def __init__(self, game: Game, shift: float, *, keep: bool) -> None:
         height, width = len(game.query), len(game.keys)
         keep = keep and fit(game)
-        self.tiles = tiles = Tiles(game, shift, tiles_of(game))
+        self.tiles = tiles = Tiles(game, shift, tiles_of(game, kept=keep))
         self.passes = passes = passes_over(tiles)
         self.all = game.query.new_zeros(height + width * game.both)
         self.rows = rows = self.all[:height]

@@ -85,7 +85,7 @@ def backward(
     )
     force: Forces | _running.Force
     if fixed:
-        tiles = Tiles(game, shift, tiles_of(game) if kept is None else kept.blocks)
+        tiles = Tiles(game, shift, tiles_of(game, kept=False) if kept is None else kept.blocks)
         force = Forces(
             passes_over(tiles),
             _weight(row, shift),
