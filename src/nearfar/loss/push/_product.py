@@ -27,9 +27,17 @@ _ENTRIES = (512 * 256) ** 2
 _NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
-def similarities(query: Tensor, key: Tensor, out: Tensor, factor: float) -> None:
-    """``factor * query @ key.mT``."""
-    _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
+def similarities(
+    query: Tensor, key: Tensor, out: Tensor, factor: float, *, new: bool = False
+) -> Tensor:
+    """``factor * query @ key.mT``, in ``out``; ``new``: or, where that is faster, elsewhere."""
+    linear = _linear(query, key) if new and query.ndim == 2 else None
+    if linear is None:
+        return _multiply(query)(out, query, key.mT, beta=0, alpha=factor, out=out)
+    # The smaller one is scaled.
+    if len(query) < len(key):
+        return linear(query * factor, key)
+    return linear(query, key * factor)
 
 
 def one_dnn_takes(like: Tensor) -> bool:

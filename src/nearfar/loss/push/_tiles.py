@@ -118,15 +118,15 @@ class Tiles:
         return self.narrow[block].copy_(tile) if self.rounded else tile
 
     def logits(self, block: Block, room: Tensor) -> Tensor:
-        """The tile of ``block``, -inf outside the crowd, in ``room``, its size."""
+        """The tile of ``block``, -inf outside the crowd; in ``room``, its size, or elsewhere."""
         if self.rounded:
-            room.copy_(self._similarities(block, self.narrow[block], self.factor))
+            tile = room.copy_(self._similarities(block, self.narrow[block], self.factor))
         else:
-            self._similarities(block, room, self.factor)
-        self._among(room, block, self.factor)
+            tile = self._similarities(block, room, self.factor)
+        self._among(tile, block, self.factor)
         for diagonal in block.crossed_by(self.crowd.diagonals):
-            diagonal.of(room.view(-1, room.shape[-1])).fill_(-torch.inf)
-        return room
+            diagonal.of(tile.view(-1, tile.shape[-1])).fill_(-torch.inf)
+        return tile
 
     def products(self, block: Block) -> Tensor:
         """`logits` as products make them, ``narrow``, but for their factor and diagonals."""
@@ -150,9 +150,9 @@ class Tiles:
             from nearfar.loss.loops.similarities import similarities as multiply
 
             multiply(self.query, self.key, block.spot, factor, room)
-        else:
-            similarities(self.queries[block], self.keys[block], room, factor)
-        return room
+            return room
+        rows = self.queries[block], self.keys[block]
+        return similarities(*rows, room, factor, new=not self.loops)
 
     @cached_property
     def _compared(self) -> tuple[Tensor, Tensor] | None:
