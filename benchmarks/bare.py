@@ -85,7 +85,7 @@ def _tiles(
                 lying[:, columns], q[rows].T, tile, 1.0, first=rows.start == 0
             ),
         }
-    if loops_multiply():
+    if loops_multiply(q):
         from nearfar.loss.loops.similarities import similarities as by_loops
 
         ways["similarities, loops"] = lambda rows, columns: by_loops(

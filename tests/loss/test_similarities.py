@@ -15,6 +15,16 @@ from nearfar.loss.push import Diagonal
 
 pytest.importorskip("numba")
 LOOPS: Any = import_module("nearfar.loss.loops.similarities")
+# What both sides and tiles are of.
+KINDS = [
+    torch.float32,
+    pytest.param(
+        torch.bfloat16,
+        marks=pytest.mark.skipif(not LOOPS.PAIRS, reason="takes a processor with AVX512_BF16"),
+    ),
+]
+# How far rounded entries may be off.
+CLOSE = {torch.float32: 2e-5, torch.bfloat16: 2**-8}
 PLACES: Any = import_module("nearfar.loss.loops.tiles").places
 Spot = tuple[int, int, int, int]
 
@@ -29,11 +39,13 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def sides(rows: int, columns: int, depth: int) -> tuple[Tensor, Tensor]:
+def sides(
+    rows: int, columns: int, depth: int, kind: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return (
-        torch.randn(rows, depth, generator=generator),
-        torch.randn(columns, depth, generator=generator),
+        torch.randn(rows, depth, generator=generator).to(kind),
+        torch.randn(columns, depth, generator=generator).to(kind),
     )
 
 
@@ -51,18 +63,20 @@ def near(got: Tensor, wanted: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(got.double(), wanted, rtol=tolerance, atol=1e-37)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [1, 15, 16, 41])
 @pytest.mark.parametrize("columns", [1, 16, 31, 32, 33, 80])
 @pytest.mark.parametrize("rows", [1, 13, 14, 15, 40])
-def test_of_every_size(rows: int, columns: int, depth: int) -> None:
-    query, key = sides(rows + 5, columns + 4, depth)
+def test_of_every_size(rows: int, columns: int, depth: int, kind: torch.dtype) -> None:
+    # Of bfloat16, so many pairs.
+    query, key = sides(rows + 5, columns + 4, depth * (4 // kind.itemsize), kind)
     spot = (3, 2, rows, 0)
     # Beside it nothing is touched.
-    around = torch.full((rows + 2, columns), 7.0)
+    around = torch.full((rows + 2, columns), 7.0, dtype=kind)
     out = around[1:-1]
     LOOPS.similarities(query, key, spot, 0.5, out)
     wanted = tile_at(query, key, spot, columns) / 2
-    torch.testing.assert_close(out.double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(out.double(), wanted, rtol=CLOSE[kind], atol=1e-5)
     left_out = [Diagonal(0, 0, min(rows, columns)), Diagonal(rows - 1, columns // 2, 1)]
     # What was there before is added to.
     sums, across = torch.ones(rows), torch.ones(columns)
@@ -71,7 +85,7 @@ def test_of_every_size(rows: int, columns: int, depth: int) -> None:
     wanted = (wanted - 3).exp2()
     for diagonal in left_out:
         diagonal.of(wanted).zero_()
-    near(out, wanted, 2e-5)
+    near(out, wanted, CLOSE[kind])
     near(sums, 1 + wanted.sum(1), 2e-5)
     near(across, 1 + wanted.sum(0), 2e-5)
     assert (around[[0, -1]] == 7).all()
@@ -98,22 +112,22 @@ def test_several_tiles_at_once(number: int, both: bool, far: bool) -> None:
         near(columns, wanted.view(3, 21, width).sum(1), 1e-5)
 
 
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("side", [1, 14, 16, 33, 96])
 @pytest.mark.parametrize("number", [1, 2, 5])
-def test_half_of_a_square_is_enough(number: int, side: int, alone: bool) -> None:
-    rows, _ = sides(3 * side + 2, 0, 20)
+def test_half_of_a_square_is_enough(number: int, side: int, kind: torch.dtype) -> None:
+    rows, _ = sides(3 * side + 2, 0, 20, kind)
     spot = (2, 2, side, side)
     wanted = tile_at(rows, rows, spot, side)
-    left_out = [Diagonal(0, 0, side), Diagonal(side, 0, side)] if alone else []
+    left_out = [Diagonal(k * side, 0, side) for k in range(3)]
     for diagonal in left_out:
         diagonal.of(wanted).fill_(-torch.inf)
     wanted = (wanted / 4).exp2()
-    out, sums = torch.empty(3 * side, side), torch.zeros(3, side)
+    out, sums = torch.empty(3 * side, side, dtype=kind), torch.zeros(3, side)
     words = 0.25, 0.0, out, sums, None, PLACES(left_out)
     with threads(number):
         LOOPS.exponentiate(rows, rows, spot, *words, square=True)
-    near(out, wanted, 1e-5)
+    near(out, wanted, CLOSE[kind])
     near(sums, wanted.view(3, side, side).sum(2), 1e-5)
     squares = out.view(3, side, side)
     assert torch.equal(squares, squares.mT)

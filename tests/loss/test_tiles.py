@@ -9,10 +9,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
@@ -81,12 +84,63 @@ def test_loops_multiply(name: str, keep: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_blocks, "HEIGHT", 100)
     monkeypatch.setattr(_blocks, "WIDTH", 52)
     monkeypatch.setattr(_sums, "KEEP", keep)
-    monkeypatch.setattr(_tiles, "loops_multiply", lambda: False)
+    monkeypatch.setattr(_tiles, "loops_multiply", lambda rows: False)
     wanted = outcome(name)
-    monkeypatch.setattr(_tiles, "loops_multiply", lambda: True)
+    monkeypatch.setattr(_tiles, "loops_multiply", lambda rows: True)
     monkeypatch.setattr(_tiles, "similarities", None)
     for got, one in zip(outcome(name), wanted, strict=True):
         torch.testing.assert_close(got, one, rtol=1e-5, atol=1e-5 * float(one.norm()))
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("passes", ["numba"], indirect=True)
+@pytest.mark.parametrize("keep", [2**30, 0])
+def test_loops_multiply_half_of_bfloat16(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = import_module("nearfar.loss.loops.similarities")
+    if not loops.PAIRS:
+        pytest.skip("takes a processor with AVX512_BF16")
+    exponentiate, squares = loops.exponentiate, []
+
+    def counted(*words: Any, square: bool, **options: Any) -> None:
+        squares.append(square)
+        exponentiate(*words, square=square, **options)
+
+    monkeypatch.setattr(loops, "exponentiate", counted)
+    monkeypatch.setattr(_blocks, "ALONE", 100)
+    monkeypatch.setattr(_sums, "KEEP", keep)
+    monkeypatch.setitem(FORMS, "", NTXentLoss(0.1, backend="tiled", products="bf16"))
+    monkeypatch.setattr(_product, "amd", lambda: False)
+    wanted = outcome("")
+    assert not squares
+    monkeypatch.setattr(_product, "amd", lambda: True)
+    for got, one in zip(outcome(""), wanted, strict=True):
+        torch.testing.assert_close(got, one, rtol=0, atol=4e-3 * float(one.norm()))
+    assert squares
+    assert all(squares)
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (torch.zeros(4, 6), "AVX_512"),
+        (torch.zeros(4, 6, dtype=torch.bfloat16), "PAIRS"),
+        (torch.zeros(4, 5, dtype=torch.bfloat16), None),
+        (torch.zeros(6, 4, dtype=torch.bfloat16).T, None),
+    ],
+)
+@pytest.mark.parametrize("known", [[], ["AVX_512"], ["AVX_512", "PAIRS"]])
+def test_who_multiplies(
+    rows: Tensor, wanted: str | None, known: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    for name in ("AVX_512", "PAIRS"):
+        monkeypatch.setattr(f"nearfar.loss.loops.similarities.{name}", name in known)
+    monkeypatch.setattr(_product, "amd", lambda: True)
+    assert _product.loops_multiply(rows) == (wanted in known)
+    with FlopCounterMode(display=False):
+        assert not _product.loops_multiply(rows)
+    monkeypatch.setattr(_product, "amd", lambda: False)
+    assert not _product.loops_multiply(rows)
 
 
 @pytest.mark.usefixtures("passes")

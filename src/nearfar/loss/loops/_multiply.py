@@ -6,7 +6,7 @@ AVX-512 has 32 registers: 28 for sums, two for what comes from one side and one 
 
 from __future__ import annotations
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -19,10 +19,13 @@ HEIGHT, LINES = 14, 2
 WIDTH = LINES * LINE
 _AT = ir.IntType(64)
 _NOTHING = ir.Constant(FLOATS, [0.0] * LINE)
+# LLVM's own function for it takes other types from version to version.
+_PAIRS = "vdpbf16ps $2, $1, $0", "=v,v,v,0"
+binding.initialize_native_asmparser()
 
 
 @intrinsic
-def multiply(context, left, i, right, j, terms, out):
+def multiply(context, left, i, right, j, terms, out, pairs):
     """``out = left[i:][:terms].T @ right[j:][:terms]``, without left's last two columns.
 
     Args:
@@ -32,10 +35,12 @@ def multiply(context, left, i, right, j, terms, out):
         j: A row.
         terms: How many, at least one.
         out: (14, 32).
+        pairs: Each entry of both sides is two of bfloat16, of which both are multiplied and added,
+            where there are `PAIRS`; None: they are float32.
     """
 
     def generate(context, builder, signature, values):
-        (of, at, to, _, _, result), (left, i, right, j, terms, out) = signature.args, values
+        (of, at, to, _, _, result, _), (left, i, right, j, terms, out, _) = signature.args, values
 
         def row(kind, matrix, number):
             words = (matrix, number, number.type(0))
@@ -47,6 +52,12 @@ def multiply(context, left, i, right, j, terms, out):
         ours, theirs, sums = row(of, left, i), row(to, right, j), row(result, out, i.type(0))
         kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
         fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LINE}f32")
+
+        def added(*lines):
+            if pairs is types.none:
+                return builder.call(fused, lines)
+            return builder.asm(kind, *_PAIRS, lines, False)
+
         before = builder.block
         loop, end = (builder.append_basic_block(name) for name in ("term", "end"))
         builder.branch(loop)
@@ -64,7 +75,7 @@ def multiply(context, left, i, right, j, terms, out):
             one = builder.shuffle_vector(one, _NOTHING, ints(0))
             sums_of_it = now[len(found) : len(found) + LINES]
             for other, so_far in zip(others, sums_of_it, strict=True):
-                found.append(builder.call(fused, [one, other, so_far]))
+                found.append(added(one, other, so_far))
         following = builder.add(k, _AT(1))
         began, goes_on = (_AT(0), *[_NOTHING] * len(now)), (following, *found)
         for value, first, next_one in zip((k, *now), began, goes_on, strict=True):
@@ -76,4 +87,4 @@ def multiply(context, left, i, right, j, terms, out):
             builder.store(made, line(sums, number), align=CACHE_LINE)
         return context.get_dummy_value()
 
-    return types.void(left, i, right, j, terms, out), generate
+    return types.void(left, i, right, j, terms, out, pairs), generate

@@ -1,24 +1,27 @@
 # mypy: ignore-errors
 """Tiles of similarities, and what is made of them before they leave the processor.
 
-For processors with AVX-512. Both sides are laid so that what is multiplied at once lies in one
-line of the cache: sixteen queries beside each other, or 32 keys, entry after entry.
+For processors with AVX-512. Of bfloat16, each entry of a row is a pair of them.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import binding
+from numba.core.registry import cpu_target
+from torch import Tensor
 
 from nearfar.loss.loops._entries import put, put_past, settle, take
+from nearfar.loss.loops._laid import lay, lay_part, lines
 from nearfar.loss.loops._line import LINE, spread, total
 from nearfar.loss.loops._multiply import HEIGHT, WIDTH, multiply
-from nearfar.loss.loops._numba import ZERO, compiled, inner, run
+from nearfar.loss.loops._numba import ZERO, bare, compiled, inner, run
 from nearfar.loss.loops._threads import on_threads
 from nearfar.loss.loops._tile import Entries, exp2, past_cache, places, turn_what_is_there
 from nearfar.loss.loops.sigmoids import added_up, nothing_yet, pair
 
-AVX_512 = bool(binding.get_host_cpu_features().get("avx512f"))
+# Of the processor that numba compiles for. Those with the second multiply pairs of bfloat16.
+_FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+AVX_512, PAIRS = ("+avx512f" in _FEATURES), ("+avx512bf16" in _FEATURES)
 _OUT = np.float32(-np.inf)
 
 
@@ -31,14 +34,14 @@ def similarities(query: Entries, key: Entries, spot: Spot, factor: float, out: E
     """Products of rows, times a factor; of several tiles, one below another.
 
     Args:
-        query: (N, d) float32.
-        key: (M, d) float32.
+        query: (N, d) float32; or, where there are `PAIRS`, bfloat16, d even.
+        key: (M, d), of the same kind.
         spot: Which of them meet.
         factor: Of each.
-        out: (s * n, m) float32.
+        out: (s * n, m), float32 or bfloat16.
     """
     words = None, None, places([]), None, None
-    run(_fill, query, key, spot, out, np.float32(factor), None, None, *words)
+    _run(query, key, spot, out, np.float32(factor), None, None, *words)
 
 
 def exponentiate(
@@ -58,13 +61,14 @@ def exponentiate(
     """As `tiles.exponentiate`, of `similarities`.
 
     Args as of both, and:
-        square: Each tile is its own mirror image: half of it is computed.
+        square: Each tile is its own mirror image, and its diagonal is left out: half of it is
+            computed.
     """
     affine = np.float32(factor), np.float32(shift), None
     # What the lower half would add to a row is what the upper half adds to a column.
     columns, half = (rows, True) if square else (columns, None)
     words = rows, columns, left_out, past_cache(out, far and not square), half
-    run(_fill, query, key, spot, out, *affine, *words)
+    _run(query, key, spot, out, *affine, *words)
 
 
 def sigmoid(
@@ -78,35 +82,16 @@ def sigmoid(
 ) -> tuple[float, float]:
     """As `sigmoids.sigmoid`, of `similarities`; args as of both."""
     affine = np.float32(factor), None, np.float32(offset)
-    sums = run(_fill, query, key, spot, out, *affine, None, None, left_out, None, None)
+    sums = _run(query, key, spot, out, *affine, None, None, left_out, None, None)
     return tuple(sums.sum(0).tolist())
 
 
-@inner
-def _lines(height, width):
-    """Room that begins where a line of the cache does."""
-    room = np.empty(height * width + LINE, np.float32)
-    first = -(room.ctypes.data // room.itemsize) % LINE
-    return room[first : first + height * width].reshape(height, width)
-
-
-@inner
-def _lay(x, top, out, row, column):
-    """Sixteen rows, or what is there of them, as columns."""
-    for k in range(0, x.shape[1], LINE):
-        turn_what_is_there(x, (top, k), len(x), out, (row + k, column))
-
-
-@inner
-def _lay_part(thread, threads, key, spot, width, out):
-    _, left, _, step = spot
-    depth = key.shape[1]
-    panels, wide = len(out) // depth, (width + WIDTH - 1) // WIDTH
-    for panel in range(panels * thread // threads, panels * (thread + 1) // threads):
-        number = panel // wide
-        first = left + number * step + (panel - number * wide) * WIDTH
-        for j in range(0, WIDTH, LINE):
-            _lay(key, first + j, out, panel * depth, j)
+def _run(query, key, *words):
+    query, key = (bare(x) if isinstance(x, Tensor) else x for x in (query, key))
+    pairs = None
+    if query.dtype != np.float32:
+        query, key, pairs = query.view(np.float32), key.view(np.float32), True
+    return run(_fill, query, key, *words, pairs)
 
 
 @inner
@@ -168,24 +153,23 @@ def _finish(found, out, at, sums, parts, totals, far, part, factor, shift, offse
 
 
 @inner
-def _fill_part(
-    thread, threads, query, panels, spot, out, rows, left_out, far, half, parts, totals, words
-):
-    top, _, height, step = spot
+def _fill_part(thread, threads, sides, rules, out, rows, parts, totals, words):
+    query, panels, (top, _, height, step), pairs = sides
+    left_out, far, half = rules
     depth, width = query.shape[1], out.shape[1]
     wide, high = (width + WIDTH - 1) // WIDTH, (height + HEIGHT - 1) // HEIGHT
-    lying, found, sums = _lines(depth, LINE), _lines(HEIGHT, WIDTH), _lines(HEIGHT, LINE)
+    lying, found, sums = lines(depth, LINE), lines(HEIGHT, WIDTH), lines(HEIGHT, LINE)
     part, sum_ = parts[thread], totals[thread]
     # By turns: of half a square, rows further down have less.
     for block in range(thread, high * (len(out) // height), threads):
         number = block // high
         first = (block - number * high) * HEIGHT
         i, count = number * height + first, min(HEIGHT, height - first)
-        _lay(query, top + number * step + first, lying, 0, 0)
+        lay(query, top + number * step + first, lying, 0, 0)
         sums[:] = ZERO
         for panel in range(0 if half is None else first // WIDTH, wide):
             j = panel * WIDTH
-            multiply(lying, 0, panels, (number * wide + panel) * depth, depth, found)
+            multiply(lying, 0, panels, (number * wide + panel) * depth, depth, found, pairs)
             _leave_out(found, i, j, left_out)
             if half is not None:
                 for r in range(max(0, j - first + 1), count):
@@ -199,10 +183,6 @@ def _fill_part(
         if rows is not None:
             for r in range(count):
                 rows[number, first + r] += total(take(sums, r, 0, None))
-        if half is not None:
-            for r in range(count):
-                # On the diagonal there is nothing to mirror.
-                part[number, first + r] -= out[i + r, first + r]
     if far is not None:
         settle()
 
@@ -211,9 +191,9 @@ def _fill_part(
 def _mirror_part(thread, threads, out):
     """What lies above the diagonal of each square, below it, too."""
     side = out.shape[1]
-    lines = (side + LINE - 1) // LINE
-    for line in range(thread, lines * (len(out) // side), threads):
-        top, down = line // lines * side, line % lines * LINE
+    each = (side + LINE - 1) // LINE
+    for line in range(thread, each * (len(out) // side), threads):
+        top, down = line // each * side, line % each * LINE
         for j in range(0, down, LINE):
             turn_what_is_there(out, (top + j, down), top + side, out, (top + down, j))
         for r in range(min(LINE, side - down)):
@@ -223,15 +203,15 @@ def _mirror_part(thread, threads, out):
 
 @compiled
 def _fill(
-    threads, query, key, spot, out, factor, shift, offset, rows, columns, left_out, far, half
+    threads, query, key, spot, out, factor, shift, offset, rows, columns, left_out, far, half, pairs
 ):
     count, width = len(out) // spot[2], out.shape[1]
-    panels = _lines(count * ((width + WIDTH - 1) // WIDTH) * key.shape[1], WIDTH)
-    on_threads(threads, _lay_part, (key, spot, width, panels))
+    panels = lines(count * ((width + WIDTH - 1) // WIDTH) * key.shape[1], WIDTH)
+    on_threads(threads, lay_part, (key, spot, width, panels))
     parts, totals = np.zeros((threads, count, width), np.float32), np.zeros((threads, 2))
+    sides, rules = (query, panels, spot, pairs), (left_out, far, half)
     words = factor, shift, offset, columns
-    places = query, panels, spot, out, rows, left_out, far, half, parts, totals, words
-    on_threads(threads, _fill_part, places)
+    on_threads(threads, _fill_part, (sides, rules, out, rows, parts, totals, words))
     if half is not None:
         on_threads(threads, _mirror_part, (out,))
     if columns is not None:

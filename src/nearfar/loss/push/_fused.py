@@ -66,7 +66,7 @@ class FusedPasses(Passes):
         tiles = self.tiles
         made, out = (tiles.narrow[block], self.narrow[block]) if room is None else (room, room)
         words = tiles.factor, tiles.shift, out, rows, columns, self.left_out[block.number]
-        if tiles.loops_multiply and tiles.plain(block):
+        if tiles.by_loops(block):
             rows_of_both, square = (self.query, self.key, block.spot), tiles.square(block)
             # In the room of all, caches of all cores have what they read of the tile before.
             far = far or room is None
@@ -106,7 +106,7 @@ class FusedPasses(Passes):
         """As without loops, of small and large logits alike."""
         tiles, out = self.tiles, self.narrow[block]
         words = tiles.factor, offset, out, self.left_out[block.number]
-        if tiles.loops_multiply and tiles.plain(block):
+        if tiles.by_loops(block):
             rows_of_both = self.query, self.key, block.spot
             total, each = self.similarities.sigmoid(*rows_of_both, *words)
         else:

@@ -135,13 +135,18 @@ def amd() -> bool:
         return False
 
 
-@cache
-def loops_multiply() -> bool:
-    """Whether loops, where they are `ready`, multiply queries and keys faster than PyTorch."""
-    if not amd():
-        return False
-    from nearfar.loss.loops.similarities import AVX_512
+def loops_multiply(rows: Tensor) -> bool:
+    """Whether loops, where they are `ready`, multiply queries and keys faster than PyTorch.
 
+    Args:
+        rows: (N, D) queries or keys; of bfloat16, that is so where half of a tile is enough.
+    """
+    if counted() or not amd():
+        return False
+    from nearfar.loss.loops.similarities import AVX_512, PAIRS
+
+    if rows.dtype == torch.bfloat16:
+        return PAIRS and rows.is_contiguous() and rows.shape[1] % 2 == 0
     return AVX_512
 
 

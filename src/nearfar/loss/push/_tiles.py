@@ -15,7 +15,7 @@ from nearfar.loss.push._block import Block
 from nearfar.loss.push._blocks import Blocks, cut
 from nearfar.loss.push._crowd import Pairs
 from nearfar.loss.push._game import Game
-from nearfar.loss.push._product import counted, loops_multiply, similarities, turned
+from nearfar.loss.push._product import loops_multiply, similarities, turned
 from nearfar.loss.push._range import LOG2E, steep
 
 
@@ -35,7 +35,7 @@ class Tiles:
         queries: Each tile's.
         keys: Each tile's.
         loops: They are `ready`.
-        loops_multiply: They multiply queries and keys.
+        loops_multiply: They multiply queries and keys, of bfloat16 those alone of a `square`.
     """
 
     def __init__(self, game: Game, shift: float | None, blocks: Blocks | None = None) -> None:
@@ -47,7 +47,7 @@ class Tiles:
         if self.rounded:
             self.query, self.key = self.query.bfloat16(), self.key.bfloat16()
         self.loops = ready(self.like, len(self.query) * len(self.key))
-        self.loops_multiply = self.loops and not self.rounded and not counted() and loops_multiply()
+        self.loops_multiply = self.loops and loops_multiply(self.query)
         self.blocks = cut(game) if blocks is None else blocks
         query, key = self.query, self.key
         self.queries = Ahead(self.blocks, lambda block: block.down(query))
@@ -135,18 +135,21 @@ class Tiles:
         return tile
 
     def square(self, block: Block) -> bool:
-        """Whether it is its own mirror image."""
-        return self.game.triangle and block.rows == block.columns
+        """Whether it is its own mirror image, less the diagonal: nobody meets himself."""
+        mirrored = self.game.triangle and block.rows == block.columns
+        return mirrored and bool(self.crowd.diagonals)
 
-    def plain(self, block: Block) -> bool:
-        """Whether its logits are `products` of which nothing but diagonals is left out."""
+    def by_loops(self, block: Block) -> bool:
+        """Whether loops multiply it and leave out diagonals: nobody else is left out."""
         crowd = self.crowd
+        if not self.loops_multiply or (self.rounded and not self.square(block)):
+            return False
         others = self._compared, crowd.ceiling, crowd.bias, crowd.mask
         listed = any(len(places[block.number]) for places in self.left_out)
         return not listed and all(x is None for x in others)
 
     def _similarities(self, block: Block, room: Tensor, factor: float) -> Tensor:
-        if self.loops_multiply:
+        if self.loops_multiply and not self.rounded:
             from nearfar.loss.loops.similarities import similarities as multiply
 
             multiply(self.query, self.key, block.spot, factor, room)
