@@ -20,7 +20,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from nearfar import InfoNCE, NTXentLoss, SigLipLoss, SupConLoss
 from nearfar.loss import _room
 from nearfar.loss._room import READY, Room
-from nearfar.loss.push import _blocks, _fused, _product, _stripes, _sums, _tiles
+from nearfar.loss.push import (
+    Crowd,
+    Game,
+    _blocks,
+    _fused,
+    _product,
+    _stripes,
+    _sums,
+    _tiles,
+    push,
+)
 
 N, D = 256, 64
 LABELS = torch.arange(N) // 4
@@ -106,6 +116,7 @@ def test_loops_multiply_half_of_bfloat16(keep: int, monkeypatch: pytest.MonkeyPa
         exponentiate(*words, square=square, **options)
 
     monkeypatch.setattr(loops, "exponentiate", counted)
+    monkeypatch.setattr(loops, "similarities", None)
     monkeypatch.setattr(_blocks, "ALONE", 100)
     monkeypatch.setattr(_sums, "KEEP", keep)
     monkeypatch.setitem(FORMS, "", NTXentLoss(0.1, backend="tiled", products="bf16"))
@@ -117,6 +128,16 @@ def test_loops_multiply_half_of_bfloat16(keep: int, monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(got, one, rtol=0, atol=4e-3 * float(one.norm()))
     assert squares
     assert all(squares)
+
+
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("passes", ["numba"], indirect=True)
+def test_loops_count_those_who_meet_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tiles, "loops_multiply", lambda rows: True)
+    rows = torch.randn(N, D, generator=torch.Generator().manual_seed(0)) / 8
+    game = Game(query=rows, key=None, scale=torch.tensor(1.0), crowd=Crowd())
+    found, _ = push(game, "tiled")
+    torch.testing.assert_close(found, (rows @ rows.T).logsumexp(1))
 
 
 @pytest.mark.parametrize(
