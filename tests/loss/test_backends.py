@@ -170,7 +170,7 @@ def test_large_matrices_lie_in_memory_that_is_used_again(form: Form) -> None:
         if seed:
             # The first batch has left enough for the second.
             assert sorted(before) == sorted(id(memory) for memory in ROOM.ready)
-            assert sum(memory.size >= 4 * 1024**2 for memory in ROOM.ready) > 1
+            assert any(memory.size >= 4 * 1024**2 for memory in ROOM.ready)
 
 
 @pytest.mark.usefixtures("small_tiles")

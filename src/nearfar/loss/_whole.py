@@ -1,6 +1,7 @@
 """A batch whose similarities fill few tiles is made of overhead: all of it in one node.
 
-Normalisation, similarities, push, pull and their gradients, with the matrix stored. What does not
+Normalisation, similarities, push, pull and their gradients, with the matrix stored. A loss that is
+one number has its gradients at once, and the matrix is gone before the backward pass. What does not
 fit in here (options, transforms, second derivatives, logits out of range, rows too short to be
 scaled, bad input) goes the long way round, which says the same in more steps.
 """
@@ -9,63 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearfar.loss._check import many
 from nearfar.loss._numbers import exact, measured, without_faint, working
+from nearfar.loss._rule import OutOfRangeError, Rule
 from nearfar.loss._unit import across, scaled
 from nearfar.loss.push import LOG, STEEP, gradients, product
 
 # Entries of the matrix: beyond, there is more to win than overhead.
 MOST = 1536 * 1536
-
-
-class Rule(Protocol):
-    """A loss as a function of the matrix of logits; `_whole_rules` has them.
-
-    Attributes:
-        views: The rows are each other's candidates.
-        base: What logits are multiplied by before `loss` sees them.
-    """
-
-    views: bool
-    base: float
-
-    def least(self, scale: float) -> float:
-        """A loss below this has lost digits, or its forces have."""
-
-    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        """Losses, what their sum is divided by for the mean, and what `force` needs.
-
-        The losses are (N,); (2, N) where both sides ask; (N, M) where every pair does.
-
-        Args:
-            tile: (N, M) logits, to be overwritten.
-            scale: Of the logits, before the multiplication by ``base``.
-            bound: No logit is further from zero, also before it.
-
-        Raises:
-            OutOfRangeError: Exponentials leave the number range, or a crowd is empty.
-        """
-
-    def force(
-        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
-    ) -> tuple[Tensor, float]:
-        """The gradient by the logits; of views, added to its transpose. And a factor of it.
-
-        Args:
-            tile: What `loss` has made of it.
-            kept: What `loss` has kept.
-            grad: (N,) what comes in for each row; None: one.
-            scale: As for `loss`.
-        """
-
-
-class OutOfRangeError(Exception):
-    """The long way round is needed."""
+# Query, key, scale and bias, or their gradients; None: there is none.
+_Leaves = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
 def fits(rows: int) -> bool:
@@ -100,17 +59,33 @@ def whole(
     if not fits(rows):
         return None
     try:
-        # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.
-        loss: Tensor = super(torch.autograd.Function, _Whole).apply(  # type: ignore[no-untyped-call]
-            query, key, scale, bias, rule, again, normalize, reduction
-        )
+        with exact(query):
+            # Past `Function.apply`, whose steps in Python serve transforms: `short` has seen none.
+            loss: Tensor = super(torch.autograd.Function, _Whole).apply(  # type: ignore[no-untyped-call]
+                query, key, scale, bias, rule, again, normalize, reduction
+            )
     except OutOfRangeError:
         return None
     LOG.debug("dense, in one node, for %s x %s", rows, rows)
     return loss
 
 
-_AS_GIVEN = (None, None, None, None, None)
+class _Rows(NamedTuple):
+    """Queries and keys as they meet.
+
+    Attributes:
+        q: (N, D).
+        k: (N, D).
+        one: (N, 1) ones; None: rows were not scaled.
+        q_length: (N, 1) what queries were divided by.
+        k_length: (N, 1) keys, too.
+    """
+
+    q: Tensor
+    k: Tensor
+    one: Tensor | None = None
+    q_length: Tensor | None = None
+    k_length: Tensor | None = None
 
 
 class _Whole(torch.autograd.Function):
@@ -129,78 +104,105 @@ class _Whole(torch.autograd.Function):
         number = scale.item() if isinstance(scale, Tensor) else scale
         if not 0 < number < math.inf:
             raise OutOfRangeError
-        x, y = working(query), None if key is None else working(key)
-        one = x.new_ones(x.shape[0], 1) if normalize else None
-        q, q_length = _unit(x, one)
-        k, k_length = (q, q_length) if y is None else _unit(y, one)
-        with exact(q):
-            tile = product(q, k.T, number * rule.base)
-            loss, count, kept = rule.loss(tile, number, number if normalize else math.inf)
-        if reduction == "none":
-            loss = loss.mean(0) if loss.ndim == 2 else loss
-            lowest, highest = (end.item() for end in loss.aminmax())
-        else:
-            means = 1 if reduction == "mean" else q.shape[0]
-            count = max(1, count // means)
-            loss = loss.mean() if count == loss.numel() else loss.sum() / count
-            lowest = highest = loss.item() / means
-        if not rule.least(number) <= lowest <= highest < math.inf:
-            raise OutOfRangeError
-        ctx.rule, ctx.again, ctx.number, ctx.count = rule, again, number, count
-        learned = scale if isinstance(scale, Tensor) else None
-        # What was only handed on is not saved twice.
-        made = (one, q, q_length, None if k is q else k, k_length) if normalize else _AS_GIVEN
-        ctx.save_for_backward(query, key, learned, bias, *made, tile, *kept)
+        ctx.rule, ctx.again, ctx.number = rule, again, number
+        ctx.normalize, ctx.reduction = normalize, reduction
+        given = query, key, scale if isinstance(scale, Tensor) else None, bias
+        loss, ctx.found, kept = _play(ctx, given)
+        ctx.save_for_backward(*given, *kept)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        query, key, scale, bias, one, q, q_length, k, k_length, tile, *kept = ctx.saved_tensors
+        query, key, scale, bias, *kept = ctx.saved_tensors
+        given = query, key, scale, bias
+        # What was found is used up, in place, by one backward pass; another finds it again.
+        found, ctx.found = ctx.found, None
         if torch.is_grad_enabled() or many(grad):
 
             def again(query: Tensor, key: Any, scale: Tensor | None, bias: Any) -> list[Tensor]:
                 return [ctx.again(query, key, ctx.number if scale is None else scale, bias)]
 
-            return *gradients(again, (query, key, scale, bias), [grad]), None, None, None, None
-        if grad.ndim:
+            found = gradients(again, given, [grad])
+        elif grad.ndim:
+            *rows, tile = kept[:6]
             top, (grad,) = measured(grad)
-            force, factor = ctx.rule.force(tile, kept, grad, ctx.number)
-            factor *= top.item()
+            force, factor = ctx.rule.force(tile, kept[6:], grad, ctx.number)
+            with exact(query):
+                found = _gradients(ctx, given, _Rows(*rows), force, factor * top.item())
         else:
-            force, factor = ctx.rule.force(tile, kept, None, ctx.number)
-            factor *= grad.item() / ctx.count
-        if ctx.number > STEEP:
-            without_faint(force)
-        x, y = working(query), None if key is None else working(key)
-        q = x if q is None else q
-        k = (q if y is None else y) if k is None else k
-        _, needs_key, needs_scale, needs_bias, *_ = ctx.needs_input_grad
-        grad_k = grad_scale = grad_bias = None
-        with exact(q):
-            if needs_bias:
-                grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
-            factor *= ctx.number
-            grad_q = product(force, k, factor)
-            if needs_scale:
-                grad_scale = torch.linalg.vecdot(grad_q, q).sum()
-                grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
-                grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
-            if needs_key and y is not None:
-                grad_k = _given(product(force.T, q, factor), y, k_length, one, query.dtype)
-            grad_q = _given(grad_q, x, q_length, one, query.dtype)
-        return grad_q, grad_k, grad_scale, grad_bias, None, None, None, None
+            if found is None:
+                with exact(query):
+                    _, found, _ = _play(ctx, given)
+            if (factor := grad.item()) != 1:
+                found = [x if x is None else x.mul_(factor) for x in found]
+        return *found, None, None, None, None
 
 
-def _unit(x: Tensor, one: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    found = (x, None) if one is None else scaled(x, one)
-    if found is None:
+def _play(ctx: Any, given: _Leaves) -> tuple[Tensor, _Leaves | None, tuple[Any, ...]]:
+    """The loss, its gradients if it is one number, or what is kept for them if it is not."""
+    number, rule = ctx.number, ctx.rule
+    rows = _rows(given[0], given[1], normalize=ctx.normalize)
+    tile = product(rows.q, rows.k.t(), number * rule.base, rule.bias)
+    loss, count, kept = rule.loss(tile, number, number if ctx.normalize else math.inf)
+    if ctx.reduction == "none":
+        loss = loss.mean(0) if loss.ndim == 2 else loss
+        lowest, highest = (end.item() for end in loss.aminmax())
+    else:
+        means = 1 if ctx.reduction == "mean" else len(tile)
+        count = max(1, count // means)
+        loss = loss.mean() if count == loss.numel() else loss.sum() / count
+        lowest = highest = loss.item() / means
+    if not rule.least(number) <= lowest <= highest < math.inf:
         raise OutOfRangeError
-    return found
+    if ctx.reduction == "none":
+        return loss, None, (*rows, tile, *kept)
+    if not any(ctx.needs_input_grad):
+        return loss, None, ()
+    force, factor = rule.force(tile, kept, None, number)
+    return loss, _gradients(ctx, given, rows, force, factor / count), ()
 
 
-def _given(
-    grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor | None, dtype: torch.dtype
-) -> Tensor:
+def _rows(query: Tensor, key: Tensor | None, *, normalize: bool) -> _Rows:
+    x, y = working(query), None if key is None else working(key)
+    if not normalize:
+        return _Rows(x, x if y is None else y)
+    one = x.new_ones(x.shape[0], 1)
+    of_query = scaled(x, one)
+    of_key = of_query if y is None else scaled(y, one)
+    if of_query is None or of_key is None:
+        raise OutOfRangeError
+    return _Rows(of_query[0], of_key[0], one, of_query[1], of_key[1])
+
+
+def _gradients(
+    ctx: Any,
+    given: _Leaves,
+    rows: _Rows,
+    force: Tensor,
+    factor: float,
+) -> _Leaves:
+    """Of queries, keys, scale and bias, where they are wanted, from a factor and the forces."""
+    query, key, scale, bias = given
+    _, needs_key, needs_scale, needs_bias, *_ = ctx.needs_input_grad
+    if ctx.number > STEEP:
+        without_faint(force)
+    grad_k = grad_scale = grad_bias = None
+    if needs_bias and bias is not None:
+        grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
+    factor *= ctx.number
+    grad_q = product(force, rows.k, factor)
+    if needs_scale and scale is not None:
+        grad_scale = torch.linalg.vecdot(grad_q, rows.q).sum()
+        grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
+        grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
+    if needs_key and key is not None:
+        grad_k = _given(product(force.t(), rows.q, factor), key, rows.k_length, rows.one)
+    grad_q = _given(grad_q, query, rows.q_length, rows.one)
+    return grad_q, grad_k, grad_scale, grad_bias
+
+
+def _given(grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor | None) -> Tensor:
     """The gradient of rows as they were given."""
-    found = grad if length is None or one is None else across(grad, x, length, one)
-    return found if found.dtype == dtype else found.to(dtype)
+    if length is not None and one is not None:
+        grad = across(grad, working(x), length, one)
+    return grad if grad.dtype == x.dtype else grad.to(x.dtype)

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from nearfar.loss._numbers import normal
 from nearfar.loss._room import large
-from nearfar.loss._whole import OutOfRangeError
+from nearfar.loss._rule import OutOfRangeError
 from nearfar.loss.push import STEEP, TOP
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
@@ -30,7 +30,7 @@ class Softmax:
         ids: (N,) integers of all rows; equal ids are no negatives.
     """
 
-    base = _LOG2E
+    base, bias = _LOG2E, 0.0
 
     def __init__(
         self, *, both: bool = False, views: bool = False, decoupled: bool, ids: Tensor | None
@@ -87,7 +87,7 @@ class Softmax:
             out.diagonal(half).sub_(both)
             out.diagonal(-half).sub_(both)
         else:
-            out = torch.mul(tile, weight.unsqueeze(1), out=_room(tile))
+            out = torch.mul(tile, weight.unsqueeze(1), out=_out(tile, grad))
             out.diagonal().sub_(own)
         return out, largest
 
@@ -101,7 +101,7 @@ class LogSoftmax:
         both: Columns ask as well.
     """
 
-    views, base, low = False, 1.0, 1 / 16
+    views, base, bias, low = False, 1.0, 0.0, 1 / 16
 
     def __init__(self, *, both: bool) -> None:
         self.both = both
@@ -118,7 +118,7 @@ class LogSoftmax:
     def force(
         self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
     ) -> tuple[Tensor, float]:
-        shares = [torch.exp(log, out=_room(log)) for log in kept]
+        shares = [torch.exp(log, out=_out(log, grad)) for log in kept]
         if grad is None:
             own: Tensor | int = len(kept)
         else:
@@ -138,7 +138,7 @@ class Labels:
         labels: (N,) integers.
     """
 
-    views, base = True, _LOG2E
+    views, base, bias = True, _LOG2E, 0.0
 
     def __init__(self, labels: Tensor) -> None:
         self.labels = labels
@@ -177,6 +177,8 @@ class Labels:
 class Sigmoid:
     """SigLIP: every pair is a question of its own; a row's loss is the sum over its pairs.
 
+    The mean alone is asked for.
+
     Args:
         bias: Added to every logit.
         ids: (N,) integers; other rows of the same id are left out.
@@ -191,26 +193,23 @@ class Sigmoid:
         return -math.inf
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        tile.add_(self.bias)
         if self.ids is not None:
             same = self.ids[:, None] == self.ids
             if bool(same[0].all()):
                 raise OutOfRangeError
             tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
-        tile.diagonal().neg_()
+        itself = tile.diagonal().neg_()
         if scale > -_LOWEST:
             normal(tile, math.e)
         found = softplus(tile, threshold=40, out=_room(tile))  # type: ignore[call-arg]
-        return found, tile.shape[0], []
+        return found, tile.shape[0], [itself]
 
     def force(
         self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
     ) -> tuple[Tensor, float]:
-        out = torch.sigmoid(tile, out=_room(tile))
-        out.diagonal().neg_()
-        if grad is not None:
-            out *= grad[:, None]
-        return out, 1.0
+        tile.sigmoid_()
+        kept[0].neg_()
+        return tile, 1.0
 
 
 def _shift(tile: Tensor, scale: float) -> float:
@@ -223,6 +222,11 @@ def _shift(tile: Tensor, scale: float) -> float:
     tile -= shift
     normal(tile, 2.0)
     return shift
+
+
+def _out(tile: Tensor, grad: Tensor | None) -> Tensor | None:
+    """Where a force may go: in place of its tile, if nobody asks again."""
+    return tile if grad is None else _room(tile)
 
 
 def _room(tile: Tensor) -> Tensor | None:

@@ -23,8 +23,8 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _MULTIPLE = 64
 # Entries of both matrices, multiplied: of 512 rows of 256, beneath which nothing is won.
 _ENTRIES = (512 * 256) ** 2
-# What `product` adds nothing of.
-_NOTHING = {dtype: torch.zeros((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
+# What `product` adds a multiple of.
+_ONE = {dtype: torch.ones((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
 def similarities(
@@ -45,15 +45,20 @@ def one_dnn_takes(like: Tensor) -> bool:
     return like.is_cpu and like.dtype == torch.float32 and _one_dnn() is not None
 
 
-def product(a: Tensor, b: Tensor, factor: float) -> Tensor:
-    """``factor * a @ b``, on a CPU."""
+def product(a: Tensor, b: Tensor, factor: float, bias: float = 0.0) -> Tensor:
+    """``factor * a @ b + bias``, on a CPU."""
+    linear = None
     if a.numel() * b.numel() >= _ENTRIES:
         linear = _linear(a, b if b.is_contiguous() else b.T)
-        if linear is not None:
-            return linear(a, b.T).mul_(factor)
-    room, small = large(a.shape[0], b.shape[1], a), abs(factor) < SMALL
-    found = torch.addmm(_NOTHING[a.dtype], a, b, beta=0, alpha=1 if small else factor, out=room)
-    return found.mul_(factor) if small else found
+    if linear is not None:
+        found = linear(a, b.T).mul_(factor)
+    else:
+        room = large(a.shape[0], b.shape[1], a)
+        if abs(factor) >= SMALL:
+            # Small operations cost by their number, and this is one.
+            return torch.addmm(_ONE[a.dtype], a, b, beta=bias, alpha=factor, out=room)
+        found = torch.mm(a, b, out=room).mul_(factor)
+    return found.add_(bias) if bias else found
 
 
 def add_product(to: Tensor, tile: Tensor, other: Tensor, factor: float, *, first: bool) -> None:
