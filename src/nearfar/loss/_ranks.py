@@ -32,7 +32,8 @@ _AVAILABLE = dist.is_available()
 
 def initialised() -> bool:
     """There may be other ranks."""
-    return _AVAILABLE and dist.is_initialized()
+    # What `dist.is_initialized` asks, by a call less: a small batch waits for each.
+    return _AVAILABLE and dist.group.WORLD is not None
 
 
 class Ranks:
