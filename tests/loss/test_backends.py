@@ -21,7 +21,7 @@ from nearfar import (
     Temperature,
     info_nce,
 )
-from nearfar.loss import _room, _small
+from nearfar.loss import _room, _sigmoid_rule, _small
 from nearfar.loss._room import LARGE, ROOM
 from nearfar.loss.push import Crowd, Game, _blocks, _stripes, _sums, push
 
@@ -139,6 +139,7 @@ def test_one_node_equals_the_stored_matrix(
     name: str, tau: float, dtype: torch.dtype, few: int, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_small, "FEW", few)
+    monkeypatch.setattr(_sigmoid_rule, "FEW", few)
     monkeypatch.setattr(_room, "LARGE", large)
     stored = outcome(FORMS[name], tau, torch.float64, "dense")
     for got, exact in zip(outcome(FORMS[name], tau, dtype, "auto"), stored, strict=True):

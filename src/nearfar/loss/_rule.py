@@ -1,10 +1,17 @@
-"""What a loss says of its matrix of logits, where that is stored: `_whole_rules` has them all."""
+"""What a loss says of its matrix of logits, where that is stored."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from torch import Tensor
+
+from nearfar.loss._room import large
+
+# Rows up to which operations cost by their number, and not by what they go over.
+FEW = 128
+# Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
+LOWEST = -59.0
 
 
 class OutOfRangeError(Exception):
@@ -53,3 +60,9 @@ class Rule(Protocol):
                 may be overwritten.
             scale: As for `loss`.
         """
+
+
+def room(tile: Tensor) -> Tensor | None:
+    """For another matrix of its size; None: wherever PyTorch puts it."""
+    height, width = tile.shape
+    return large(height, width, tile)

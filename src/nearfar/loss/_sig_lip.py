@@ -11,9 +11,9 @@ from nearfar.loss._engine import Loss, Products, described
 from nearfar.loss._numbers import working
 from nearfar.loss._ranks import Group
 from nearfar.loss._shard import Shard
+from nearfar.loss._sigmoid_rule import Sigmoid
 from nearfar.loss._temperature import scale_of
 from nearfar.loss._whole import whole
-from nearfar.loss._whole_rules import Sigmoid
 from nearfar.loss.push import Backend, Game
 
 

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from nearfar.loss._rule import Rule
+from nearfar.loss._rule import FEW, Rule
 from nearfar.loss._whole import whole
 from nearfar.loss._whole_rules import LogSoftmax, Softmax
-
-# Rows up to which operations cost by their number, and not by what they go over.
-FEW = 128
 
 
 def one_node(

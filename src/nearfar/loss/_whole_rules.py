@@ -1,4 +1,4 @@
-"""The losses of `_whole`: value and force, as functions of a stored matrix of similarities."""
+"""Rules of `_whole` that know a softmax: all but `_sigmoid_rule`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nearfar.loss._numbers import normal
-from nearfar.loss._room import large
-from nearfar.loss._rule import OutOfRangeError
+from nearfar.loss._rule import LOWEST, OutOfRangeError, room
 from nearfar.loss.push import STEEP, TOP
 
 _LOG2E, _LN2 = math.log2(math.e), math.log(2)
-# Natural logarithm: beside this, what has underflowed in float32 does not count, nor in float64.
-_LOWEST = -59.0
 # Up to `STEEP`, a row's force is a multiple of its loss where that is small.
 _LEAST = math.exp(-40)
 
@@ -58,7 +55,7 @@ class Softmax:
         sums = torch.stack([tile.sum(1), tile.sum(0)]) if self.both else tile.sum(1)
         logs = sums.log()
         gap = torch.sub(logs, own, alpha=_LN2)
-        if bound > -_LOWEST or self.ids is not None or tile.shape[0] <= 1 + self.views:
+        if bound > -LOWEST or self.ids is not None or tile.shape[0] <= 1 + self.views:
             _check_range(logs)
         loss = gap if self.decoupled else softplus(gap, threshold=40)
         return loss, gap.numel(), [sums, gap]
@@ -78,10 +75,10 @@ class Softmax:
         weight = own / sums
         if self.both:
             row, column = weight.unbind()
-            out = torch.add(row.unsqueeze(1), column, out=_room(tile)).mul_(tile)
+            out = torch.add(row.unsqueeze(1), column, out=room(tile)).mul_(tile)
             out.diagonal().sub_(own.sum(0))
         elif self.views:
-            out = torch.add(weight.unsqueeze(1), weight, out=_room(tile)).mul_(tile)
+            out = torch.add(weight.unsqueeze(1), weight, out=room(tile)).mul_(tile)
             both = own.view(2, -1).sum(0)
             half = both.shape[0]
             out.diagonal(half).sub_(both)
@@ -111,7 +108,7 @@ class LogSoftmax:
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
         sides = (1, 0) if self.both else (1,)
-        logs = [torch.log_softmax(tile, side, out=_room(tile)) for side in sides]
+        logs = [torch.log_softmax(tile, side, out=room(tile)) for side in sides]
         loss = torch.stack([log.diagonal() for log in logs]).neg_()
         return loss, loss.numel(), logs
 
@@ -147,9 +144,9 @@ class Labels:
         return -math.inf
 
     def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        room = _room(tile)
-        room = torch.empty_like(tile) if room is None else room
-        partner = torch.eq(self.labels[:, None], self.labels, out=room).fill_diagonal_(0.0)
+        out = room(tile)
+        out = torch.empty_like(tile) if out is None else out
+        partner = torch.eq(self.labels[:, None], self.labels, out=out).fill_diagonal_(0.0)
         count = partner.sum(1)
         anchor = count.clamp_max(1.0)
         anchors = int(anchor.sum())
@@ -160,7 +157,7 @@ class Labels:
         pull -= _shift(tile.fill_diagonal_(-torch.inf), scale)
         total = tile.exp2_().sum(1)
         logs = total.log()
-        if bound > -_LOWEST:
+        if bound > -LOWEST:
             _check_range(logs)
         return logs.sub_(pull, alpha=_LN2).mul_(anchor), anchors, [total, partner, anchor]
 
@@ -170,51 +167,13 @@ class Labels:
         # The mean alone is asked for, and partners have as many partners: both pull alike.
         total, partner, anchor = kept
         row = anchor / total
-        force = torch.add(row[:, None], row, out=_room(tile))
+        force = torch.add(row[:, None], row, out=room(tile))
         return force.mul_(tile).sub_(partner, alpha=2), 1.0
-
-
-class Sigmoid:
-    """SigLIP: every pair is a question of its own; a row's loss is the sum over its pairs.
-
-    The mean alone is asked for.
-
-    Args:
-        bias: Added to every logit.
-        ids: (N,) integers; other rows of the same id are left out.
-    """
-
-    views, base = False, 1.0
-
-    def __init__(self, bias: float, ids: Tensor | None) -> None:
-        self.bias, self.ids = bias, ids
-
-    def least(self, scale: float) -> float:
-        return -math.inf
-
-    def loss(self, tile: Tensor, scale: float, bound: float) -> tuple[Tensor, int, list[Tensor]]:
-        if self.ids is not None:
-            same = self.ids[:, None] == self.ids
-            if bool(same[0].all()):
-                raise OutOfRangeError
-            tile.masked_fill_(same.fill_diagonal_(False), -torch.inf)
-        itself = tile.diagonal().neg_()
-        if scale > -_LOWEST:
-            normal(tile, math.e)
-        found = softplus(tile, threshold=40, out=_room(tile))  # type: ignore[call-arg]
-        return found, tile.shape[0], [itself]
-
-    def force(
-        self, tile: Tensor, kept: list[Tensor], grad: Tensor | None, scale: float
-    ) -> tuple[Tensor, float]:
-        tile.sigmoid_()
-        kept[0].neg_()
-        return tile, 1.0
 
 
 def _shift(tile: Tensor, scale: float) -> float:
     """What is taken from logits, in base 2, so that their exponentials can be summed."""
-    if scale <= -_LOWEST:
+    if scale <= -LOWEST:
         return 0.0
     shift = tile.amax().item() - TOP[tile.dtype]
     if not math.isfinite(shift):
@@ -226,13 +185,7 @@ def _shift(tile: Tensor, scale: float) -> float:
 
 def _out(tile: Tensor, grad: Tensor | None) -> Tensor | None:
     """Where a force may go: in place of its tile, if nobody asks again."""
-    return tile if grad is None else _room(tile)
-
-
-def _room(tile: Tensor) -> Tensor | None:
-    """For another matrix of its size; None: wherever PyTorch puts it."""
-    height, width = tile.shape
-    return large(height, width, tile)
+    return tile if grad is None else room(tile)
 
 
 def _check_range(logs: Tensor) -> None:
@@ -240,5 +193,5 @@ def _check_range(logs: Tensor) -> None:
 
     Empty crowds and rows that are not finite are met here, too.
     """
-    if not logs.numel() or not logs.min().item() >= _LOWEST:
+    if not logs.numel() or not logs.min().item() >= LOWEST:
         raise OutOfRangeError
