@@ -19,8 +19,9 @@ HEIGHT, LINES = 14, 2
 WIDTH = LINES * LINE
 _AT = ir.IntType(64)
 _NOTHING = ir.Constant(FLOATS, [0.0] * LINE)
-# LLVM's own function for it takes other types from version to version.
-_PAIRS = "vdpbf16ps $2, $1, $0", "=v,v,v,0"
+# How pairs of bfloat16 are multiplied and added: LLVM's own function for it takes other types from
+# version to version.
+_OF_PAIRS = "vdpbf16ps $2, $1, $0", "=v,v,v,0"
 binding.initialize_native_asmparser()
 
 
@@ -56,7 +57,7 @@ def multiply(context, left, i, right, j, terms, out, pairs):
         def added(*lines):
             if pairs is types.none:
                 return builder.call(fused, lines)
-            return builder.asm(kind, *_PAIRS, lines, False)
+            return builder.asm(kind, *_OF_PAIRS, lines, False)
 
         before = builder.block
         loop, end = (builder.append_basic_block(name) for name in ("term", "end"))
