@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from forms import FORMS, MORE, rows
 from torch import Tensor
 
-from nearfar import info_nce
+from nearfar import ClipLoss, InfoNCE, NTXentLoss, SigLipLoss, info_nce
 from nearfar.loss.push import _stripes, _sums
 
 EVERY = FORMS | MORE
@@ -88,3 +89,29 @@ def test_a_small_weight_of_the_loss_is_not_lost() -> None:
             loss = info_nce(x, k, temperature=0.0125, reduction=reduction).mean()  # type: ignore[arg-type]
             grads.append(torch.autograd.grad(factor * loss, x)[0] / factor)
         torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("loss", "size"),
+    [
+        (lambda q, k: InfoNCE(1.0)(q, k), 2.0**12),
+        (lambda q, k: NTXentLoss(1.0)(q, k), 2.0**12),
+        (lambda q, k: ClipLoss()(q, k, 1.0), 2.0**-12),
+        (lambda q, k: SigLipLoss()(q, k, 1.0, -1.0), 2.0**-12),
+    ],
+)
+def test_a_loss_that_is_lifted_lifts_gradients_before_they_are_rounded(
+    loss: Callable[[Tensor, Tensor], Tensor], size: float
+) -> None:
+    """float16 has few digits below 6e-5: mixed precision multiplies the loss against that."""
+    q, k = ((size * rows(64, seed=seed)).half() for seed in (0, 1))
+    found, wanted = (
+        torch.autograd.grad(2.0**10 * loss(*inputs), inputs)
+        for inputs in (
+            [x.clone().requires_grad_() for x in (q, k)],
+            [x.double().requires_grad_() for x in (q, k)],
+        )
+    )
+    for got, exact in zip(found, wanted, strict=True):
+        assert exact.abs().max() < 2**10 * 6e-5
+        assert (got.double() - exact).norm() < 1e-3 * exact.norm()

@@ -9,7 +9,7 @@ scaled, bad input) goes the long way round, which says the same in more steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -135,7 +135,7 @@ class _Whole(torch.autograd.Function):
                     _, found, _ = _play(ctx, given)
             if (factor := grad.item()) != 1:
                 found = [x if x is None else x.mul_(factor) for x in found]
-        return *found, None, None, None, None
+        return *_as_given(found, given), None, None, None, None
 
 
 def _play(ctx: Any, given: _Leaves) -> tuple[Tensor, _Leaves | None, tuple[Any, ...]]:
@@ -188,21 +188,26 @@ def _gradients(
         without_faint(force)
     grad_k = grad_scale = grad_bias = None
     if needs_bias and bias is not None:
-        grad_bias = (force.sum() * factor).to(bias.dtype).view(bias.shape)
+        grad_bias = (force.sum() * factor).view(bias.shape)
     factor *= ctx.number
     grad_q = product(force, rows.k, factor)
     if needs_scale and scale is not None:
         grad_scale = torch.linalg.vecdot(grad_q, rows.q).sum()
         grad_scale /= ctx.number * (2 if ctx.rule.views else 1)
-        grad_scale = grad_scale.to(scale.dtype).view(scale.shape)
+        grad_scale = grad_scale.view(scale.shape)
     if needs_key and key is not None:
-        grad_k = _given(product(force.t(), rows.q, factor), key, rows.k_length, rows.one)
-    grad_q = _given(grad_q, query, rows.q_length, rows.one)
-    return grad_q, grad_k, grad_scale, grad_bias
+        grad_k = _across(product(force.t(), rows.q, factor), key, rows.k_length, rows.one)
+    return _across(grad_q, query, rows.q_length, rows.one), grad_k, grad_scale, grad_bias
 
 
-def _given(grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor | None) -> Tensor:
-    """The gradient of rows as they were given."""
-    if length is not None and one is not None:
-        grad = across(grad, working(x), length, one)
-    return grad if grad.dtype == x.dtype else grad.to(x.dtype)
+def _across(grad: Tensor, x: Tensor, length: Tensor | None, one: Tensor | None) -> Tensor:
+    """The gradient of rows before they were scaled, if they were."""
+    return grad if length is None or one is None else across(grad, working(x), length, one)
+
+
+def _as_given(found: Iterable[Tensor | None], given: _Leaves) -> list[Tensor | None]:
+    """Gradients in the formats of their leaves; what came in may have scaled them against those."""
+    return [
+        x if x is None or y is None or x.dtype == y.dtype else x.to(y.dtype)
+        for x, y in zip(found, given, strict=True)
+    ]
